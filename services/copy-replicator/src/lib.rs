@@ -1,0 +1,1 @@
+//! Makes a recovery point exist in another vault.

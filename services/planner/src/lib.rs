@@ -1,0 +1,1 @@
+//! The only decider: schedules, windows, selection, retention, retries; emits complete orders.

@@ -1,0 +1,1 @@
+//! Materialises a recovery point in a target.

@@ -1,0 +1,1 @@
+//! Turns a resource into a recovery point.

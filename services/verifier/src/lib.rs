@@ -1,0 +1,1 @@
+//! Runs restore tests, checks what came back, judges, and keeps the verdicts.

@@ -1,0 +1,1 @@
+//! The suite every driver must pass.

@@ -1,0 +1,23 @@
+//! The trait every resource driver implements, what a driver is given to work with, and the suite every driver must pass.
+//!
+//! A driver knows one kind of resource. It does not know the bus, the planner or how a vault stores things: it writes
+//! through [`CaptureWriter`] and reads through [`SnapshotReader`], both of which the vault engine implements. Drivers are
+//! synchronous and bring their own threads; services call them outside the async runtime.
+
+mod capture;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod control;
+mod driver;
+mod error;
+mod reader;
+mod restore;
+mod writer;
+
+pub use capture::{Capture, CaptureRequest, ParentPoint, QuiesceOutcome};
+pub use control::{Control, NoControl};
+pub use driver::{Driver, Probe};
+pub use error::DriverError;
+pub use reader::{BlobSpan, ContentRequest, ContentSink, FileReader, ReadError, SnapshotReader};
+pub use restore::{Check, CheckRequest, RestoreRequest, Restored};
+pub use writer::{CaptureWriter, Chunking, FileContent, WriteError};

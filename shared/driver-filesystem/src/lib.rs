@@ -1,0 +1,1 @@
+//! Captures and restores file trees with all their metadata.

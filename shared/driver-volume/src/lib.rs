@@ -1,0 +1,1 @@
+//! Captures and restores raw volumes: image files and block devices.

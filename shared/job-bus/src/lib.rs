@@ -1,0 +1,1 @@
+//! NATS JetStream: the only crate that links async-nats.

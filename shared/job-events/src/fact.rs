@@ -1,0 +1,339 @@
+//! Facts: what happened.
+
+use jiff::Timestamp;
+use job_model::{
+    Arn, CaptureSummary, Finding, Job, JobId, JobState, PhaseTiming, Progress, RecoveryPoint, RestoreTestingPlan,
+    TestRunId, Verdict,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Disposition;
+use crate::message::message_family;
+
+/// What every fact about an attempt carries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptHeader {
+    /// The job.
+    pub job_id: JobId,
+    /// Which try of the planner.
+    pub attempt: u32,
+    /// The fencing epoch of the lease the attempt ran under; a fact of a lower epoch than one already seen is stale.
+    pub epoch: u64,
+    /// The worker: `<service>/<instance>`.
+    pub worker: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A request was accepted and is durable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestAccepted {
+    /// The request, as its sender named it (the envelope's id).
+    pub request_id: String,
+    /// The job it made, if it made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
+    /// What it made or changed: an id, a name or an ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+}
+
+/// A request was refused; nothing changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestRejected {
+    /// The request, as its sender named it; empty where it had no readable id.
+    pub request_id: String,
+    /// AWS's error name: `InvalidParameterValueException`, `ResourceNotFoundException`, …
+    pub code: String,
+    /// The field that is wrong, as a path; empty where it is the whole.
+    pub field: String,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+/// A job is in the planner's ledger or moved to another state. Carries the whole job, so that a reader needs no query.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobChanged {
+    /// The job after the change.
+    pub job: Job,
+    /// The state before; none for a new job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<JobState>,
+}
+
+/// A recovery point is in the catalogue, whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecoveryPointCreated {
+    /// It.
+    pub recovery_point: RecoveryPoint,
+}
+
+/// A recovery point is gone from its vault and from the catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecoveryPointDeleted {
+    /// It.
+    pub recovery_point: Arn,
+    /// Its vault.
+    pub vault: Arn,
+    /// Its resource.
+    pub resource: Arn,
+    /// Why: the retention's reason or `requested`.
+    pub reason: String,
+}
+
+/// A scheduled run did not happen as planned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunMissed {
+    /// The resource.
+    pub resource: Arn,
+    /// Plan and rule.
+    pub created_by: job_model::CreatedBy,
+    /// The instants of the schedule that passed unserved; only the last one is caught up.
+    pub missed: u32,
+    /// The instant that is caught up now; none when the run was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caught_up: Option<Timestamp>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A worker took an order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptStarted {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+}
+
+/// How far an attempt is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptProgressed {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// Counts so far.
+    pub progress: Progress,
+}
+
+/// An attempt ended without a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptFailed {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// A code of `docs/reference/failures/`, for example `VAULT_WRONG_KEY`.
+    pub code: String,
+    /// What failed, with its chain of causes and the mend.
+    pub message: String,
+    /// Whether trying again can help.
+    pub disposition: Disposition,
+    /// Counts up to then.
+    pub progress: Progress,
+}
+
+/// An attempt was stopped because somebody asked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptStopped {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// Counts up to then.
+    pub progress: Progress,
+}
+
+/// A recovery point was captured and is durable in its vault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotCaptured {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// The snapshot in the repository.
+    pub snapshot_id: String,
+    /// What the capture did.
+    pub summary: CaptureSummary,
+    /// Counts.
+    pub progress: Progress,
+    /// Phases.
+    pub phases: Vec<PhaseTiming>,
+}
+
+/// A vault's repository was made (or was there, empty, under the same key).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VaultCreated {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// The repository's id.
+    pub repository_id: String,
+}
+
+/// A vault was read through.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VaultChecked {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// What was found; empty when all is well.
+    pub findings: Vec<Finding>,
+    /// Packs read.
+    pub packs_read: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Snapshots looked at.
+    pub snapshots: u64,
+}
+
+/// A recovery point's snapshot was removed from its vault (or was not there any more).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotForgotten {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// The recovery point.
+    pub recovery_point: Arn,
+}
+
+/// A recovery point was copied and is durable in the other vault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecoveryPointCopied {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// The snapshot in the destination.
+    pub snapshot_id: String,
+    /// Its root tree; the same as the source's.
+    pub tree_id: String,
+    /// Counts: `bytes_stored` is what was sent.
+    pub progress: Progress,
+    /// Phases.
+    pub phases: Vec<PhaseTiming>,
+}
+
+/// A recovery point was materialised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecoveryPointRestored {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// Where it lies now, a URL.
+    pub location: String,
+    /// What could not be set and other things worth knowing.
+    pub findings: Vec<Finding>,
+    /// Counts.
+    pub progress: Progress,
+    /// Phases.
+    pub phases: Vec<PhaseTiming>,
+}
+
+/// What a restore test restored is gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SandboxRemoved {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// The restore job that made it.
+    pub restore_job_id: JobId,
+}
+
+/// The verifier judged a restore.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VerdictReached {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// The test.
+    pub test_run: TestRunId,
+    /// The restore job.
+    pub restore_job_id: JobId,
+    /// What was restored.
+    pub recovery_point: Arn,
+    /// What it is a recovery point of.
+    pub resource: Arn,
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// What the checks saw, at most 50.
+    pub findings: Vec<Finding>,
+    /// All phases of the RTO: wait, open, fetch, write, check.
+    pub rto_phases: Vec<PhaseTiming>,
+    /// Counts of the check.
+    pub progress: Progress,
+}
+
+/// A selected resource had no eligible recovery point: a failure, never a missing row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceUnproven {
+    /// The test.
+    pub test_run: TestRunId,
+    /// The plan.
+    pub restore_testing_plan: String,
+    /// The resource.
+    pub resource: Arn,
+    /// The conclusion, always FAILED.
+    pub verdict: Verdict,
+    /// Why no recovery point was eligible.
+    pub finding: Finding,
+}
+
+/// A restore test began: one entry for every selected resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RestoreTestStarted {
+    /// The run.
+    pub test_run: TestRunId,
+    /// The plan.
+    pub restore_testing_plan: String,
+    /// The resources it is about.
+    pub resources: Vec<Arn>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// All resources of a restore test are judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RestoreTestEnded {
+    /// The run.
+    pub test_run: TestRunId,
+    /// The plan.
+    pub restore_testing_plan: String,
+    /// How many resources were proven.
+    pub proven: u32,
+    /// How many were not.
+    pub unproven: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A restore testing plan was made or changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RestoreTestingPlanChanged {
+    /// The plan now.
+    pub plan: RestoreTestingPlan,
+}
+
+/// The planner noticed that a stream lost its past and re-created what was open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamResetNoticed {
+    /// The stream.
+    pub stream: String,
+    /// How many orders were issued again.
+    pub orders_reissued: u32,
+    /// What told.
+    pub reason: String,
+}
+
+message_family!(
+    /// Every fact.
+    Fact, crate::Family::Fact, {
+        RequestAccepted => "request-accepted",
+        RequestRejected => "request-rejected",
+        JobChanged => "job-changed",
+        RecoveryPointCreated => "recovery-point-created",
+        RecoveryPointDeleted => "recovery-point-deleted",
+        RunMissed => "run-missed",
+        AttemptStarted => "attempt-started",
+        AttemptProgressed => "attempt-progressed",
+        AttemptFailed => "attempt-failed",
+        AttemptStopped => "attempt-stopped",
+        SnapshotCaptured => "snapshot-captured",
+        VaultCreated => "vault-created",
+        VaultChecked => "vault-checked",
+        SnapshotForgotten => "snapshot-forgotten",
+        RecoveryPointCopied => "recovery-point-copied",
+        RecoveryPointRestored => "recovery-point-restored",
+        SandboxRemoved => "sandbox-removed",
+        VerdictReached => "verdict-reached",
+        ResourceUnproven => "resource-unproven",
+        RestoreTestStarted => "restore-test-started",
+        RestoreTestEnded => "restore-test-ended",
+        RestoreTestingPlanChanged => "restore-testing-plan-changed",
+        StreamResetNoticed => "stream-reset-noticed",
+    }
+);

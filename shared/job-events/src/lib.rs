@@ -1,0 +1,22 @@
+//! Subjects and message contracts: the only wire shapes of Holdfast.
+//!
+//! Everything on the bus is a CloudEvent 1.0 in structured JSON ([`Envelope`]). There are three families: requests
+//! (somebody wants something; may be refused), orders (the planner tells a worker; complete, immutable) and facts
+//! (something happened; past tense). Queries are plain request-reply and never change anything.
+//!
+//! This crate knows no transport: it makes subjects and bytes, and reads them back.
+
+mod envelope;
+mod fact;
+mod message;
+mod order;
+mod query;
+mod request;
+pub mod subjects;
+
+pub use envelope::{DecodeError, Envelope};
+pub use fact::*;
+pub use message::{Family, Message};
+pub use order::*;
+pub use query::*;
+pub use request::*;

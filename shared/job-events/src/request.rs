@@ -1,0 +1,344 @@
+//! Requests: what somebody wants. Answered by `request-accepted` or `request-rejected` with the same id.
+
+use std::collections::BTreeMap;
+
+use job_model::{
+    Arn, Conditions, CopyAction, Generations, JobId, Lifecycle, OverwritePolicy, PlanId, PointAlgorithm, Region,
+    ResourceType, RestoreTarget, RestoreTestingSelection, SelectionId, TagCondition, TestRunId,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::message::message_family;
+use crate::subjects::Service;
+
+/// Put a resource into the registry, or change what is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterResource {
+    /// Its ARN.
+    pub arn: Arn,
+    /// Its type.
+    pub resource_type: ResourceType,
+    /// Where its workers run.
+    pub region: Region,
+    /// `file:///srv/home`.
+    pub location: String,
+    /// Hook set of the workers' configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<String>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Take a resource out of the registry. Its recovery points stay until their retention ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeregisterResource {
+    /// Its ARN.
+    pub arn: Arn,
+}
+
+/// Make a vault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateVaultRequest {
+    /// 2 to 50 letters, digits, hyphens, underscores.
+    pub name: String,
+    /// Its region.
+    pub region: Region,
+    /// `file:///srv/vault`, `s3://bucket/prefix`.
+    pub location: String,
+    /// Key of the workers' configuration.
+    pub key_profile: String,
+    /// Shortest retention allowed in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_retention_days: Option<u32>,
+    /// Longest retention allowed in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_retention_days: Option<u32>,
+}
+
+/// Forget an empty vault. The repository is left where it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteVault {
+    /// Its ARN.
+    pub vault: Arn,
+}
+
+/// A rule as its author writes it; what is absent gets AWS's defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleInput {
+    /// 1 to 50 of `[A-Za-z0-9-_.]`, unique in the plan.
+    pub name: String,
+    /// Where recovery points go.
+    pub target_vault: Arn,
+    /// `cron(0 5 ? * * *)` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// IANA name; UTC unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// 480 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_window_minutes: Option<u32>,
+    /// 10,080 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_window_minutes: Option<u32>,
+    /// Kept for ever unless given.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
+    /// Retention by generations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generations: Option<Generations>,
+    /// At most 5.
+    #[serde(default)]
+    pub copy_actions: Vec<CopyAction>,
+    /// At most 10.
+    #[serde(default)]
+    pub recovery_point_tags: BTreeMap<String, String>,
+}
+
+/// Make a backup plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePlan {
+    /// 1 to 50 of `[A-Za-z0-9-_.]`.
+    pub name: String,
+    /// 1 to 10.
+    pub rules: Vec<RuleInput>,
+}
+
+/// Give a plan a new version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdatePlan {
+    /// The plan.
+    pub plan_id: PlanId,
+    /// Its name from now on.
+    pub name: String,
+    /// All its rules from now on.
+    pub rules: Vec<RuleInput>,
+}
+
+/// Delete a plan that has no selections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeletePlan {
+    /// The plan.
+    pub plan_id: PlanId,
+}
+
+/// Give a plan a selection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSelection {
+    /// The plan.
+    pub plan_id: PlanId,
+    /// 1 to 50 of `[A-Za-z0-9-_.]`.
+    pub name: String,
+    /// ARN patterns.
+    #[serde(default)]
+    pub resources: Vec<String>,
+    /// ARN patterns to leave out.
+    #[serde(default)]
+    pub not_resources: Vec<String>,
+    /// Tags, any one.
+    #[serde(default)]
+    pub list_of_tags: Vec<TagCondition>,
+    /// Conditions, all.
+    #[serde(default)]
+    pub conditions: Conditions,
+}
+
+/// Take a selection from a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteSelection {
+    /// The plan.
+    pub plan_id: PlanId,
+    /// The selection.
+    pub selection_id: SelectionId,
+}
+
+/// Back a resource up now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartBackup {
+    /// The resource.
+    pub resource: Arn,
+    /// Where to.
+    pub vault: Arn,
+    /// Retention; for ever unless given.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
+    /// 480 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_window_minutes: Option<u32>,
+    /// 10,080 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_window_minutes: Option<u32>,
+    /// Tags of the recovery point.
+    #[serde(default)]
+    pub recovery_point_tags: BTreeMap<String, String>,
+    /// Copies that follow.
+    #[serde(default)]
+    pub copy_actions: Vec<CopyAction>,
+}
+
+/// Copy a recovery point now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartCopy {
+    /// What.
+    pub recovery_point: Arn,
+    /// Where to.
+    pub destination_vault: Arn,
+    /// Retention of the copy.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
+}
+
+/// The restore test a restore belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreTest {
+    /// The run.
+    pub test_run: TestRunId,
+    /// The plan.
+    pub restore_testing_plan: String,
+    /// Hours that what was restored stays after the verdict.
+    #[serde(default)]
+    pub validation_window_hours: u32,
+}
+
+/// Restore a recovery point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartRestore {
+    /// What.
+    pub recovery_point: Arn,
+    /// Where to.
+    pub target: RestoreTarget,
+    /// What may be touched there.
+    #[serde(default)]
+    pub overwrite: OverwritePolicy,
+    /// Paths below the resource; empty for all.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// The restore test it belongs to; the verifier's requests carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<RestoreTest>,
+}
+
+/// Stop a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopJob {
+    /// The job.
+    pub job_id: JobId,
+}
+
+/// Delete a recovery point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteRecoveryPoint {
+    /// It.
+    pub recovery_point: Arn,
+}
+
+/// Check a vault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartVaultCheck {
+    /// The vault.
+    pub vault: Arn,
+    /// Whether to read every pack.
+    #[serde(default)]
+    pub read_data: bool,
+}
+
+/// Make a restore testing plan, or replace the one of that name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutRestoreTestingPlan {
+    /// 1 to 50 of `[A-Za-z0-9_]`.
+    pub name: String,
+    /// When it runs; absent: only on request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// IANA name; UTC unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// 24 unless given, at most 168.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_window_hours: Option<u32>,
+    /// Which point.
+    pub algorithm: PointAlgorithm,
+    /// Vault ARN patterns.
+    pub include_vaults: Vec<String>,
+    /// Vault ARN patterns to leave out.
+    #[serde(default)]
+    pub exclude_vaults: Vec<String>,
+    /// 30 unless given, 1 to 365.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection_window_days: Option<u32>,
+    /// What is tested; at least one.
+    pub selections: Vec<RestoreTestingSelection>,
+}
+
+/// Delete a restore testing plan; its verdicts stay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteRestoreTestingPlan {
+    /// Its name.
+    pub name: String,
+}
+
+/// Run a restore testing plan now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunRestoreTest {
+    /// Its name.
+    pub name: String,
+}
+
+message_family!(
+    /// Every request.
+    Request, crate::Family::Request, {
+        RegisterResource => "register-resource",
+        DeregisterResource => "deregister-resource",
+        CreateVaultRequest => "create-vault",
+        DeleteVault => "delete-vault",
+        CreatePlan => "create-plan",
+        UpdatePlan => "update-plan",
+        DeletePlan => "delete-plan",
+        CreateSelection => "create-selection",
+        DeleteSelection => "delete-selection",
+        StartBackup => "start-backup",
+        StartCopy => "start-copy",
+        StartRestore => "start-restore",
+        StopJob => "stop-job",
+        DeleteRecoveryPoint => "delete-recovery-point",
+        StartVaultCheck => "start-vault-check",
+        PutRestoreTestingPlan => "put-restore-testing-plan",
+        DeleteRestoreTestingPlan => "delete-restore-testing-plan",
+        RunRestoreTest => "run-restore-test",
+    }
+);
+
+impl Request {
+    /// Who answers it.
+    #[must_use]
+    pub const fn service(&self) -> Service {
+        match self {
+            Self::PutRestoreTestingPlan(_) | Self::DeleteRestoreTestingPlan(_) | Self::RunRestoreTest(_) => {
+                Service::Verifier
+            }
+            _ => Service::Planner,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Recovery points: what can be restored.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Arn, CreatedBy, Generations, JobId, Lifecycle, RecoveryPointId, ResourceType, Verdict};
+
+/// What a recovery point is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RecoveryPointKind {
+    /// One instant.
+    Snapshot,
+    /// A window of instants.
+    Continuous,
+}
+
+/// AWS's states of a recovery point that a snapshot can be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RecoveryPointStatus {
+    /// Whole and restorable.
+    Completed,
+    /// Restorable, but some entries could not be captured; the exceptions say which.
+    Partial,
+    /// A worker was told to delete it.
+    Deleting,
+    /// Past its retention, but it could not be deleted.
+    Expired,
+}
+
+/// How well the resource was at rest while it was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Consistency {
+    /// As after a power cut, or worse for files read one after the other.
+    Crash,
+    /// The file system was frozen or snapshotted.
+    Filesystem,
+    /// The application was quiesced by its hooks.
+    Application,
+    /// The database's own backup protocol.
+    Database,
+}
+
+/// Why an entry of the source is not in the recovery point as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExceptionKind {
+    /// It changed while it was read, also on the second try; its content is a mixture.
+    ChangedWhileReading,
+    /// It was listed and then gone.
+    Vanished,
+    /// The operating system refused.
+    PermissionDenied,
+    /// Any other read error.
+    ReadFailed,
+    /// Some metadata could not be read.
+    MetadataIncomplete,
+}
+
+/// One entry that was not captured as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReadException {
+    /// Path below the resource, with bytes that are no UTF-8 replaced.
+    pub path: String,
+    /// What kind.
+    pub kind: ExceptionKind,
+    /// The operating system's words.
+    pub message: String,
+}
+
+/// What a capture did and what it made. Copies keep the summary of their source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CaptureSummary {
+    /// Id of the root tree in the vault: a digest over every name, every piece of metadata and every content, computed
+    /// from the source's bytes. A copy has the same; a restore is compared with it.
+    pub tree_id: String,
+    /// What was reached, not what was wished for.
+    pub consistency: Consistency,
+    /// When reading began.
+    pub capture_started_at: Timestamp,
+    /// When reading ended.
+    pub capture_ended_at: Timestamp,
+    /// Content of the recovery point in bytes, holes included.
+    pub size_bytes: u64,
+    /// Entries (files, extents).
+    pub items: u64,
+    /// How unchanged data was recognised, for example `file metadata` or `full read by hashing`.
+    pub change_detection: String,
+    /// How many entries were not captured as they should be.
+    pub exception_count: u64,
+    /// The first of them, at most 20; the vault's own record has all.
+    pub exceptions: Vec<ReadException>,
+}
+
+/// A recovery point as the planner's catalogue knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecoveryPoint {
+    /// Its id.
+    pub id: RecoveryPointId,
+    /// Its ARN.
+    pub arn: Arn,
+    /// Snapshot or continuous.
+    pub kind: RecoveryPointKind,
+    /// The vault that holds it.
+    pub vault: Arn,
+    /// The snapshot in the vault's repository (64 hexadecimal digits).
+    pub snapshot_id: String,
+    /// What it is a recovery point of.
+    pub resource: Arn,
+    /// Its type.
+    pub resource_type: ResourceType,
+    /// Its state.
+    pub status: RecoveryPointStatus,
+    /// Why it is in that state, when that needs saying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_message: Option<String>,
+    /// The job that made it (a copy job for a copy).
+    pub job_id: JobId,
+    /// The plan and rule behind that job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<CreatedBy>,
+    /// The recovery point this one is a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<Arn>,
+    /// When the backup or copy that made it was started; retention counts from here.
+    pub created_at: Timestamp,
+    /// When it was whole.
+    pub completed_at: Timestamp,
+    /// What the capture did.
+    pub summary: CaptureSummary,
+    /// Retention by age.
+    pub lifecycle: Lifecycle,
+    /// Retention by generations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generations: Option<Generations>,
+    /// The rule's time zone: where days and weeks begin for generations.
+    pub time_zone: String,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// The trace of the protection cycle it belongs to (W3C `traceparent`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What the last restore test of it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verdict: Option<Verdict>,
+}

@@ -1,0 +1,83 @@
+//! Restore testing plans: which recovery points are restored, when, to prove that they can be.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ResourceType;
+
+/// Which of the eligible recovery points of a resource is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PointAlgorithm {
+    /// The newest.
+    LatestWithinWindow,
+    /// One at random.
+    RandomWithinWindow,
+}
+
+/// `key = value` on a tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TagEquality {
+    /// Plain tag key, or with AWS's prefix `aws:ResourceTag/`.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
+/// Conditions on the tags of the resource's latest recovery point; all must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProtectedResourceConditions {
+    /// Equal.
+    pub string_equals: Vec<TagEquality>,
+    /// Not equal.
+    pub string_not_equals: Vec<TagEquality>,
+}
+
+/// Which resources a restore testing plan tests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreTestingSelection {
+    /// 1 to 50 of `[A-Za-z0-9_]`, unique in the plan.
+    pub name: String,
+    /// One type.
+    pub resource_type: ResourceType,
+    /// ARNs or `*`. A resource that is named and has no recovery point at all is a failure too.
+    pub protected_resources: Vec<String>,
+    /// Tag conditions.
+    #[serde(default)]
+    pub conditions: ProtectedResourceConditions,
+    /// Hours that what was restored stays after the verdict; 0 removes it at once.
+    #[serde(default)]
+    pub validation_window_hours: u32,
+}
+
+/// A restore testing plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreTestingPlan {
+    /// 1 to 50 of `[A-Za-z0-9_]`.
+    pub name: String,
+    /// When it runs; none for plans that only run on request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// IANA name.
+    pub time_zone: String,
+    /// Start times are spread over this many hours.
+    pub start_window_hours: u32,
+    /// Which point.
+    pub algorithm: PointAlgorithm,
+    /// Vault ARNs, `*` anywhere. This is how a test is made to run from the copies: name their vault.
+    pub include_vaults: Vec<String>,
+    /// Vault ARNs to leave out.
+    #[serde(default)]
+    pub exclude_vaults: Vec<String>,
+    /// How far back points are eligible, counted from the actual start; 1 to 365.
+    pub selection_window_days: u32,
+    /// What is tested.
+    pub selections: Vec<RestoreTestingSelection>,
+    /// When it was made or changed last.
+    pub updated_at: Timestamp,
+}

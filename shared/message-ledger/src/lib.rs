@@ -1,0 +1,1 @@
+//! Outbox and inbox: the durable intent to publish, and the memory of what was handled.

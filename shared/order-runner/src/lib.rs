@@ -1,0 +1,1 @@
+//! The loop all workers share: claim, advance, commit progress, heartbeat, drain.

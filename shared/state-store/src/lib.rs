@@ -1,0 +1,1 @@
+//! Durable state of one service: the only crate that links sled.

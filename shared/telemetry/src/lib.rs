@@ -1,0 +1,1 @@
+//! OpenTelemetry and tracing set-up, names of spans, metrics and fields.

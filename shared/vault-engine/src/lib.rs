@@ -1,0 +1,1 @@
+//! Chunk, deduplicate, compress, encrypt, pack, index, read, copy and check vaults.
