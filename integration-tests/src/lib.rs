@@ -1,1 +1,4 @@
-//! Journeys across processes: containers, faults, interoperability, and the shape of the code itself.
+//! What the journeys across processes share: an installation of child processes, an S3 server, an OTLP sink.
+
+pub mod otlp_sink;
+pub mod s3_store;

@@ -54,7 +54,6 @@ macro_rules! message_family {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
         #[expect(missing_docs, reason = "each variant is documented at the type it holds")]
-        #[expect(clippy::large_enum_variant, reason = "messages are few and short-lived")]
         pub enum $enum {
             $($variant($variant)),+
         }

@@ -130,7 +130,6 @@ pub struct NextRuns {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "answer", content = "data", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each is the answer to the query of its name")]
-#[expect(clippy::large_enum_variant, reason = "answers are few and short-lived")]
 pub enum Answer {
     Resources(Vec<Resource>),
     Vaults(Vec<Vault>),
