@@ -52,6 +52,35 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 9] = [
+        Self::Created,
+        Self::Pending,
+        Self::Running,
+        Self::Aborting,
+        Self::Aborted,
+        Self::Completed,
+        Self::Failed,
+        Self::Expired,
+        Self::Partial,
+    ];
+
+    /// AWS's name, as on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "CREATED",
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Aborting => "ABORTING",
+            Self::Aborted => "ABORTED",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+            Self::Expired => "EXPIRED",
+            Self::Partial => "PARTIAL",
+        }
+    }
+
     /// Whether nothing follows.
     #[must_use]
     pub const fn is_terminal(self) -> bool {

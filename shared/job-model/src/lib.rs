@@ -8,6 +8,7 @@ mod failure;
 mod finding;
 mod ids;
 mod job;
+mod matching;
 mod plan;
 mod progress;
 mod recovery_point;
@@ -15,6 +16,8 @@ mod resource;
 mod restore;
 mod restore_testing;
 mod selection;
+mod step;
+pub mod validation;
 mod vault;
 
 pub use arn::{AccountId, Arn, InvalidArn, Region, resource_key};
@@ -22,6 +25,10 @@ pub use failure::FailureCode;
 pub use finding::{Finding, FindingKind, Severity, Verdict, VerdictStatus};
 pub use ids::{JobId, PlanId, RecoveryPointId, RequestId, RuleId, SelectionId, TestRunId};
 pub use job::{CreatedBy, Job, JobDetail, JobKind, JobState, MessageCategory, PhaseTiming};
+pub use matching::{
+    RESOURCE_TAG_PREFIX, RESTORE_TEST_MARK, conditions_hold, is_made_by_restore_test,
+    protected_resource_conditions_hold, selection_takes, wildcard_matches,
+};
 pub use plan::{BackupPlan, BackupRule, CopyAction, Generations, Lifecycle};
 pub use progress::Progress;
 pub use recovery_point::{
@@ -33,4 +40,6 @@ pub use restore_testing::{
     PointAlgorithm, ProtectedResourceConditions, RestoreTestingPlan, RestoreTestingSelection, TagEquality,
 };
 pub use selection::{Condition, Conditions, Selection, TagCondition};
+pub use step::{Effect, IllegalTransition, JobEvent, Step, StopCause, step};
+pub use validation::Invalid;
 pub use vault::{Vault, VaultAccess, VaultState};
