@@ -187,6 +187,12 @@ pub fn dead_letter_stream(region: &Region) -> String {
     format!("DEAD-LETTERS-{region}")
 }
 
+/// The stream of the server's advisories about messages it gave up.
+#[must_use]
+pub fn advisory_stream(region: &Region) -> String {
+    format!("ADVISORIES-{region}")
+}
+
 /// The key-value bucket of leases.
 #[must_use]
 pub fn lease_bucket(region: &Region) -> String {
