@@ -1,0 +1,124 @@
+//! Index files: which blobs lie where in which packs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BlobKind, FormatError, Id, PackedBlob, SEAL_OVERHEAD};
+
+/// One pack in an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexedPack {
+    /// The pack.
+    pub id: Id,
+    /// All of its blobs.
+    pub blobs: Vec<PackedBlob>,
+}
+
+/// `index/<id>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexFile {
+    /// Index files that this one stands for; they may still be there.
+    pub supersedes: Vec<Id>,
+    /// The packs.
+    pub packs: Vec<IndexedPack>,
+}
+
+impl IndexFile {
+    /// Its JSON.
+    ///
+    /// # Errors
+    /// [`FormatError::Json`].
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        let packs = self
+            .packs
+            .iter()
+            .map(|pack| PackJson { id: pack.id, blobs: pack.blobs.iter().map(BlobJson::from).collect() });
+        Ok(serde_json::to_vec(&IndexJson { supersedes: self.supersedes.clone(), packs: packs.collect() })?)
+    }
+
+    /// From its JSON.
+    ///
+    /// # Errors
+    /// When it is not JSON of that shape or a blob cannot be where it says.
+    pub fn decode(json: &[u8]) -> Result<Self, FormatError> {
+        if json.first() == Some(&b'[') {
+            return Err(FormatError::Invalid("it is of an obsolete form; run `restic rebuild-index`".to_owned()));
+        }
+        let document: IndexJson = serde_json::from_slice(json)?;
+        let mut packs = Vec::with_capacity(document.packs.len());
+        for pack in document.packs {
+            let blobs = pack.blobs.into_iter().map(PackedBlob::try_from).collect::<Result<_, _>>()?;
+            packs.push(IndexedPack { id: pack.id, blobs });
+        }
+        Ok(Self { supersedes: document.supersedes, packs })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct IndexJson {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    supersedes: Vec<Id>,
+    packs: Vec<PackJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackJson {
+    id: Id,
+    blobs: Vec<BlobJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BlobJson {
+    id: Id,
+    #[serde(rename = "type")]
+    kind: KindJson,
+    offset: u32,
+    length: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uncompressed_length: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KindJson {
+    Data,
+    Tree,
+}
+
+impl From<&PackedBlob> for BlobJson {
+    fn from(blob: &PackedBlob) -> Self {
+        Self {
+            id: blob.id,
+            kind: match blob.kind {
+                BlobKind::Data => KindJson::Data,
+                BlobKind::Tree => KindJson::Tree,
+            },
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed_length: blob.raw_length,
+        }
+    }
+}
+
+impl TryFrom<BlobJson> for PackedBlob {
+    type Error = FormatError;
+
+    fn try_from(blob: BlobJson) -> Result<Self, FormatError> {
+        if (blob.length as usize) < SEAL_OVERHEAD || blob.offset.checked_add(blob.length).is_none() {
+            return Err(FormatError::Invalid(format!(
+                "blob {} cannot have {} bytes at {}",
+                blob.id, blob.length, blob.offset
+            )));
+        }
+        Ok(Self {
+            kind: match blob.kind {
+                KindJson::Data => BlobKind::Data,
+                KindJson::Tree => BlobKind::Tree,
+            },
+            id: blob.id,
+            offset: blob.offset,
+            length: blob.length,
+            // restic writes 0 nowhere, but takes it for "not compressed".
+            raw_length: blob.uncompressed_length.filter(|length| *length > 0),
+        })
+    }
+}

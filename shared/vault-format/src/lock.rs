@@ -1,0 +1,44 @@
+//! Lock files.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::FormatError;
+use crate::go_json::go_time;
+
+/// `locks/<id>`: somebody works with the repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockFile {
+    /// When the holder last said that it is alive.
+    #[serde(with = "go_time")]
+    pub time: Timestamp,
+    /// Whether nobody else may work meanwhile.
+    pub exclusive: bool,
+    /// The holder's machine.
+    #[serde(default)]
+    pub hostname: String,
+    /// The holder's user.
+    #[serde(default)]
+    pub username: String,
+    /// The holder's process.
+    #[serde(default)]
+    pub pid: u32,
+}
+
+impl LockFile {
+    /// Its JSON.
+    ///
+    /// # Errors
+    /// [`FormatError::Json`].
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        Ok(serde_json::to_vec(self)?)
+    }
+
+    /// From its JSON.
+    ///
+    /// # Errors
+    /// [`FormatError::Json`].
+    pub fn decode(json: &[u8]) -> Result<Self, FormatError> {
+        Ok(serde_json::from_slice(json)?)
+    }
+}

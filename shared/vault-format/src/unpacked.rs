@@ -1,0 +1,42 @@
+//! Files that stand for themselves: index, snapshots and locks. Their plaintext is JSON, or a 2 and JSON in zstd.
+
+use std::io::Read;
+
+use crate::{FormatError, MasterKey, NONCE_BYTES};
+
+/// Longest plaintext of such a file that is accepted, in bytes.
+pub const UNPACKED_BYTES_MAX: u64 = 1 << 28;
+/// First byte of a compressed plaintext.
+const COMPRESSED: u8 = 2;
+
+/// Compresses and seals a document.
+///
+/// # Errors
+/// [`FormatError::Compress`].
+pub fn encode_unpacked(key: &MasterKey, nonce: [u8; NONCE_BYTES], json: &[u8]) -> Result<Vec<u8>, FormatError> {
+    let mut plaintext = vec![COMPRESSED];
+    plaintext.extend(zstd::bulk::compress(json, 3).map_err(FormatError::Compress)?);
+    Ok(key.seal(nonce, &plaintext))
+}
+
+/// Opens and decompresses a file.
+///
+/// # Errors
+/// When it is not authentic, too large or of no known encoding.
+pub fn decode_unpacked(key: &MasterKey, mut sealed: Vec<u8>) -> Result<Vec<u8>, FormatError> {
+    let plaintext = key.open_in_place(&mut sealed)?;
+    match plaintext.split_first() {
+        Some((b'{' | b'[', _)) => Ok(plaintext.to_vec()),
+        Some((&COMPRESSED, compressed)) => {
+            let mut json = Vec::new();
+            let decoder = zstd::stream::read::Decoder::new(compressed as &[u8]).map_err(FormatError::Decompress)?;
+            decoder.take(UNPACKED_BYTES_MAX + 1).read_to_end(&mut json).map_err(FormatError::Decompress)?;
+            if json.len() as u64 > UNPACKED_BYTES_MAX {
+                return Err(FormatError::TooLarge { found: json.len() as u64, limit: UNPACKED_BYTES_MAX });
+            }
+            Ok(json)
+        }
+        Some((other, _)) => Err(FormatError::Invalid(format!("its encoding {other} is not known"))),
+        None => Err(FormatError::TooShort { found: 0, needed: 1 }),
+    }
+}

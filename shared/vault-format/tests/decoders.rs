@@ -1,0 +1,165 @@
+//! Goal: what one side encodes the other decodes, and nothing that lies in a store can bring a decoder down.
+//! Method: round trips over generated values, and arbitrary and damaged bytes into every decoder.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use vault_format::{
+    BlobKind, ChunkerPolynomial, Config, Id, IndexFile, IndexedPack, KdfParams, KeyFile, LockFile, MasterKey,
+    PackedBlob, Snapshot, compress_blob, decode_pack_header, decode_unpacked, encode_pack_header, encode_unpacked,
+    open_blob, pack_file_length, pack_header_length, unpack_blob,
+};
+use zeroize::Zeroizing;
+
+const CHEAP: KdfParams = KdfParams { log_n: 4, r: 8, p: 1 };
+
+fn key(seed: u8) -> MasterKey {
+    MasterKey::from_bytes(Zeroizing::new([seed; 64]))
+}
+
+fn at() -> Timestamp {
+    "2026-11-21T01:00:00.25Z".parse().unwrap()
+}
+
+fn key_file(password: &[u8]) -> KeyFile {
+    KeyFile::seal(&key(3), password, CHEAP, [7; 64], [8; 16], at(), "u".to_owned(), "h".to_owned()).unwrap()
+}
+
+#[test]
+fn a_key_file_opens_with_its_password_and_with_no_other() {
+    let bytes = key_file(b"right").encode().unwrap();
+    let read = KeyFile::decode(&bytes).unwrap();
+    let master = read.open(b"right").unwrap();
+    let mut sealed = key(3).seal([1; 16], b"proof");
+    assert_eq!(master.open_in_place(&mut sealed).unwrap(), b"proof");
+    assert!(matches!(read.open(b"wrong"), Err(vault_format::FormatError::Unauthentic)));
+}
+
+#[test]
+fn a_key_file_that_asks_for_too_much_memory_is_refused() {
+    let json = String::from_utf8(key_file(b"x").encode().unwrap()).unwrap();
+    for (from, to) in
+        [("\"N\":16", "\"N\":17"), ("\"N\":16", "\"N\":9223372036854775808"), ("\"p\":1", "\"p\":1000000")]
+    {
+        let forged = json.replace(from, to);
+        assert_ne!(forged, json);
+        assert!(KeyFile::decode(forged.as_bytes()).unwrap().open(b"x").is_err(), "{to}");
+    }
+}
+
+#[test]
+fn a_config_of_another_version_says_what_to_do() {
+    let polynomial = serde_json::from_str::<ChunkerPolynomial>("\"25b468838dcb75\"").unwrap();
+    let mut config = Config { version: 2, id: Id::of(b"repository"), chunker_polynomial: polynomial };
+    let sealed = config.encode(&key(1), [1; 16]).unwrap();
+    assert_eq!(Config::decode(&key(1), sealed.clone()).unwrap(), config);
+    assert!(Config::decode(&key(2), sealed).is_err());
+    config.version = 1;
+    let refused = Config::decode(&key(1), config.encode(&key(1), [1; 16]).unwrap()).unwrap_err().to_string();
+    assert!(refused.contains("restic migrate"), "{refused}");
+}
+
+#[test]
+fn plain_json_of_older_clients_is_read() {
+    let sealed = key(1).seal([4; 16], b"{\"a\":1}");
+    assert_eq!(decode_unpacked(&key(1), sealed).unwrap(), b"{\"a\":1}");
+    assert!(decode_unpacked(&key(1), key(1).seal([4; 16], b"\x03abc")).is_err());
+    assert!(decode_unpacked(&key(1), key(1).seal([4; 16], b"")).is_err());
+}
+
+#[test]
+fn a_blob_whose_length_is_a_lie_is_refused() {
+    let content = vec![0; 100_000];
+    let compressed = compress_blob(&content, 1).unwrap().unwrap();
+    let id = Id::of(&content);
+    assert_eq!(unpack_blob(&compressed, Some(100_000), &id).unwrap(), content);
+    for lie in [99_999, 100_001, 400 << 20, u32::MAX] {
+        assert!(unpack_blob(&compressed, Some(lie), &id).is_err(), "{lie}");
+    }
+    assert!(unpack_blob(&compressed, Some(100_000), &Id::of(b"other")).is_err());
+}
+
+#[test]
+fn what_cannot_be_compressed_is_stored_as_it_is() {
+    let noise: Vec<u8> = (0..64_u8).flat_map(|i| *Id::of(&[i]).as_bytes()).collect();
+    assert_eq!(compress_blob(&noise, 3).unwrap(), None);
+    let mut sealed = key(1).seal([1; 16], &noise);
+    assert_eq!(open_blob(&key(1), &mut sealed, None, &Id::of(&noise)).unwrap(), noise);
+}
+
+#[test]
+fn a_snapshot_of_restic_is_read() {
+    let json = br#"{"time":"2015-01-02T18:10:50.895208559+01:00","tree":"2da81727b6585232894cfbb8f8bdab8d1eccd3d8f7c92bc934d62e62e618ffdf","paths":["/tmp/testdata"],"hostname":"kasimir","username":"fd0","uid":1000,"gid":100,"tags":["NL"],"summary":{"files_new":1}}"#;
+    let snapshot = Snapshot::decode(json).unwrap();
+    assert_eq!(snapshot.time.to_string(), "2015-01-02T17:10:50.895208559Z");
+    assert_eq!((snapshot.tags.as_slice(), snapshot.parent), (&["NL".to_owned()][..], None));
+    assert_eq!(Snapshot::decode(&snapshot.encode().unwrap()).unwrap(), snapshot);
+}
+
+fn any_blobs() -> impl Strategy<Value = Vec<PackedBlob>> {
+    let one = (any::<bool>(), any::<[u8; 32]>(), 32_u32..100_000, proptest::option::of(1..=u32::MAX));
+    proptest::collection::vec(one, 0..20).prop_map(|raw| {
+        let mut offset = 0;
+        raw.into_iter()
+            .map(|(tree, id, length, raw_length)| {
+                let kind = if tree { BlobKind::Tree } else { BlobKind::Data };
+                let blob = PackedBlob { kind, id: Id::new(id), offset, length, raw_length };
+                offset += length;
+                blob
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_pack_header_survives(blobs in any_blobs()) {
+        let header = encode_pack_header(&blobs);
+        let length = pack_file_length(&blobs);
+        prop_assert_eq!(decode_pack_header(&header, length).unwrap(), blobs);
+        prop_assert!(decode_pack_header(&header, length + 1).is_err());
+    }
+
+    #[test]
+    fn every_index_survives(blobs in any_blobs(), supersedes: Vec<[u8; 32]>) {
+        let packs = vec![IndexedPack { id: Id::of(b"pack"), blobs }];
+        let index = IndexFile { supersedes: supersedes.into_iter().map(Id::new).collect(), packs };
+        prop_assert_eq!(IndexFile::decode(&index.encode().unwrap()).unwrap(), index);
+    }
+
+    #[test]
+    fn every_document_survives_sealing(json: Vec<u8>) {
+        let sealed = encode_unpacked(&key(1), [5; 16], &json).unwrap();
+        prop_assert_eq!(decode_unpacked(&key(1), sealed).unwrap(), json);
+    }
+
+    #[test]
+    fn no_bytes_bring_a_decoder_down(bytes: Vec<u8>, length: u64, trailer: [u8; 4]) {
+        let _ = decode_pack_header(&bytes, length);
+        let _ = pack_header_length(trailer, length);
+        let _ = IndexFile::decode(&bytes);
+        let _ = Snapshot::decode(&bytes);
+        let _ = LockFile::decode(&bytes);
+        let _ = KeyFile::decode(&bytes);
+        let _ = Config::decode(&key(1), bytes.clone());
+        let _ = decode_unpacked(&key(1), bytes.clone());
+        // The same behind a right authentication code: what a holder of the key could forge.
+        let _ = decode_unpacked(&key(1), key(1).seal([1; 16], &bytes));
+        let _ = Config::decode(&key(1), key(1).seal([1; 16], &bytes));
+        let _ = unpack_blob(&bytes, Some(trailer.len() as u32), &Id::of(&bytes));
+    }
+
+    #[test]
+    fn no_damaged_document_brings_a_decoder_down(at in 0_usize..200, to: u8) {
+        let lock = LockFile { time: self::at(), exclusive: false, hostname: "h".to_owned(), username: "u".to_owned(), pid: 7 };
+        let mut json = lock.encode().unwrap();
+        let place = at % json.len();
+        json[place] = to;
+        let _ = LockFile::decode(&json);
+        let mut sealed = encode_unpacked(&key(1), [5; 16], &json).unwrap();
+        let place = at % sealed.len();
+        sealed[place] ^= to;
+        prop_assert_eq!(decode_unpacked(&key(1), sealed).is_err(), to != 0);
+    }
+}
