@@ -224,7 +224,9 @@ fn log_start<S: Service>(config: &S::Config) {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(place, message, %backtrace, "panic: report it with this line");
     }));
