@@ -19,7 +19,7 @@ mod writer;
 pub use capture::{Capture, CaptureRequest, ParentPoint, QuiesceOutcome};
 pub use control::{Control, NoControl};
 pub use driver::{Driver, Probe};
-pub use error::DriverError;
+pub use error::{DriverError, Side};
 pub use location::{file_location, file_path};
 pub use quiesce::{HookErrorPolicy, InvalidHooks, QuiesceHooks, QuiesceLevel, Quiesced, Thawed};
 pub use reader::{BlobSpan, ContentRequest, ContentSink, FileReader, ReadError, SnapshotReader};
