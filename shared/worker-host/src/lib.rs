@@ -1,0 +1,1 @@
+//! What the three workers share: their configuration, their composition and the directories they may touch.
