@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fail::fail_point;
 use tokio::sync::watch;
@@ -21,9 +21,6 @@ pub(crate) trait Job: Send {
     fn finish(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
-/// What one barrier cost.
-pub(crate) type BarrierObserver = Box<dyn Fn(Duration, usize) + Send>;
-
 /// The only one that touches the database.
 pub(crate) struct Engine {
     backend: Box<dyn Backend>,
@@ -36,7 +33,6 @@ pub(crate) struct Engine {
     /// Commits that no barrier covers yet.
     unsynced: usize,
     failed: watch::Sender<Option<StoreError>>,
-    observer: Option<BarrierObserver>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -54,11 +50,7 @@ impl Engine {
         failed: watch::Sender<Option<StoreError>>,
     ) -> Self {
         let Verified { instance, digests, number } = verified;
-        Self { backend, name, instance, on_fatal, digests, number, unsynced: 0, failed, observer: None }
-    }
-
-    pub(crate) fn observe(&mut self, observer: BarrierObserver) {
-        self.observer = Some(observer);
+        Self { backend, name, instance, on_fatal, digests, number, unsynced: 0, failed }
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -139,9 +131,7 @@ impl Engine {
         }
         let transactions = std::mem::take(&mut self.unsynced);
         tracing::trace!(store = %self.name, barrier_us = took.as_micros(), transactions, "state is durable");
-        if let Some(observer) = &self.observer {
-            observer(took, transactions);
-        }
+        telemetry::metrics().barrier_duration.record(took.as_secs_f64(), &[]);
         Ok(())
     }
 

@@ -34,7 +34,7 @@ pub use error::{BackendError, ExportError, ImportError, OpenError, StoreError, T
 pub use export::ImportSummary;
 pub use open::{Opened, Recovery};
 pub use record::{Record, Table};
-pub use store::{Barrier, StateStore};
+pub use store::StateStore;
 pub use tx::Tx;
 
 /// Largest row, encoded, in bytes. Bulk data belongs into a vault.

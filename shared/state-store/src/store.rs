@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::memory::Memory;
 use crate::config::OnFatal;
-use crate::engine::{BarrierObserver, Engine, Job};
+use crate::engine::{Engine, Job};
 use crate::error::{ExportError, ImportError, OpenError, StoreError, TransactError};
 use crate::scan::Verified;
 use crate::tx::Tx;
@@ -26,15 +25,6 @@ const GROUP: usize = 256;
 
 /// Numbers the stores in memory of a process, so that each has an identity.
 static IN_MEMORY: AtomicU64 = AtomicU64::new(1);
-
-/// What one barrier cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Barrier {
-    /// From the start of the flush to the end of the sync.
-    pub took: Duration,
-    /// Transactions it made durable.
-    pub transactions: usize,
-}
 
 /// Durable state. Clones share it; the writer ends when the last one is dropped.
 #[derive(Clone, Debug)]
@@ -63,7 +53,6 @@ enum Route {
 enum Request {
     Job(Box<dyn Job>),
     Export { dir: PathBuf, at: Timestamp, answer: oneshot::Sender<Result<PathBuf, ExportError>> },
-    Observe(BarrierObserver),
     Close(oneshot::Sender<()>),
 }
 
@@ -226,16 +215,6 @@ impl StateStore {
         open::import(file, into)
     }
 
-    /// Calls `observer` after each barrier, on the writer thread: a histogram of its duration belongs into every
-    /// dashboard. Replaces an earlier one.
-    ///
-    /// # Errors
-    /// When the store is closed.
-    pub async fn set_observer(&self, observer: impl Fn(Barrier) + Send + 'static) -> Result<(), StoreError> {
-        let observer: BarrierObserver = Box::new(move |took, transactions| observer(Barrier { took, transactions }));
-        self.send(Request::Observe(observer)).await
-    }
-
     /// Waits until a commit or a barrier has failed, for a service to end with an error. Only with
     /// [`OnFatal::Report`]: otherwise the process is gone by then. Never returns for a healthy store.
     pub async fn failed(&self) -> StoreError {
@@ -275,7 +254,6 @@ impl StateStore {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 match request {
                     Request::Job(job) => engine.run_group(vec![job]),
-                    Request::Observe(observer) => engine.observe(observer),
                     Request::Export { answer, .. } => {
                         let _gone = answer.send(Err(ExportError::NoDirectory));
                     }
@@ -323,7 +301,6 @@ fn write(mut engine: Engine, mut queue: mpsc::Receiver<Request>) {
                     engine.run_group(std::mem::take(&mut jobs));
                     let _gone = answer.send(export::export(&engine, &dir, at));
                 }
-                Request::Observe(observer) => engine.observe(observer),
                 Request::Close(answer) => {
                     queue.close();
                     closing = Some(answer);
