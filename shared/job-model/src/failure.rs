@@ -3,11 +3,11 @@
 use std::fmt;
 
 macro_rules! failure_codes {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $retry:literal, $mend:literal;)+) => {
+    ($(#[doc = $meaning:literal] $variant:ident = $code:literal, $retry:literal, $mend:literal;)+) => {
         /// Why an attempt failed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum FailureCode {
-            $($(#[$doc])* $variant),+
+            $(#[doc = $meaning] $variant),+
         }
 
         impl FailureCode {
@@ -24,6 +24,12 @@ macro_rules! failure_codes {
             #[must_use]
             pub const fn is_retryable(self) -> bool {
                 match self { $(Self::$variant => $retry),+ }
+            }
+
+            /// What it means, one sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning.trim_ascii()),+ }
             }
 
             /// What the operator does about it.

@@ -198,6 +198,9 @@ pub fn step(state: JobState, event: JobEvent, at: Timestamp) -> Result<Step, Ill
         (S::Created, E::Ordered) => to(S::Pending, &[Effect::IssueOrder]),
         (S::Created, E::StopRequested) => to(S::Aborted, &[]),
         (S::Created, E::StartWindowPassed | E::CompletionWindowPassed) => to(S::Expired, &[]),
+        // What it needs is gone for good (the vault could not be made, the resource is no longer registered): no order
+        // can be written.
+        (S::Created, E::FailedForGood) => to(S::Failed, &[]),
 
         (S::Pending, E::Started) => to(S::Running, &[start]),
         // The fact that it started may be overtaken by the planner's own restart; what follows tells as much.
