@@ -11,6 +11,7 @@ mod fact;
 mod message;
 mod order;
 mod query;
+pub mod reference;
 mod request;
 pub mod subjects;
 
