@@ -16,7 +16,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// A dead peer is noticed after two of these.
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// How long one request may wait for its reply.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to one region's NATS. Cheap to clone; all clones share the connection. It reconnects for ever.
 #[derive(Clone, Debug)]

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use jiff::Timestamp;
 use serde_json::json;
+use telemetry::{KeyValue, MessageSpan, Settlement};
+use tracing::Instrument;
 
 use crate::{ApiError, Bus, api};
 
@@ -106,6 +108,8 @@ pub struct Delivery {
     /// When the server stored it.
     pub published_at: Timestamp,
     reply: String,
+    stream: String,
+    durable: String,
     bus: Bus,
 }
 
@@ -167,7 +171,11 @@ impl Consumer {
             let Ok(reply) = tokio::time::timeout_at(until, replies.next()).await else { return Ok(None) };
             let Some(reply) = reply else { return Err(self.connection("the connection was closed")) };
             match reply.status {
-                None | Some(StatusCode::OK) => return self.delivery(reply).map(Some),
+                None | Some(StatusCode::OK) => {
+                    let group = KeyValue::new("messaging.consumer.group.name", self.durable.clone());
+                    telemetry::metrics().consumed_messages.add(1, &[group]);
+                    return self.delivery(reply).map(Some);
+                }
                 Some(StatusCode::IDLE_HEARTBEAT) => {}
                 Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => return Ok(None),
                 Some(StatusCode::NO_RESPONDERS) => return Err(self.missing()),
@@ -200,6 +208,8 @@ impl Consumer {
             sequence: info.sequence,
             published_at: info.published_at,
             reply,
+            stream: self.stream.clone(),
+            durable: self.durable.clone(),
             bus: self.bus.clone(),
         })
     }
@@ -219,7 +229,8 @@ impl Delivery {
     /// # Errors
     /// When the consumer did not reply; the message may come again.
     pub async fn ack(&self) -> Result<(), SettleError> {
-        self.settle("+ACK".to_owned()).await
+        fail::fail_point!("bus::before_ack");
+        self.settle(Settlement::Ack, "+ACK".to_owned()).await
     }
 
     /// Still being handled: the consumer's `ack_wait` begins anew.
@@ -227,7 +238,7 @@ impl Delivery {
     /// # Errors
     /// When the consumer did not reply.
     pub async fn in_progress(&self) -> Result<(), SettleError> {
-        self.settle("+WPI".to_owned()).await
+        self.settle(Settlement::InProgress, "+WPI".to_owned()).await
     }
 
     /// Not handled: it comes again, to anybody, after `delay`.
@@ -236,9 +247,9 @@ impl Delivery {
     /// When the consumer did not reply; the message then comes again after `ack_wait`.
     pub async fn retry_after(&self, delay: Duration) -> Result<(), SettleError> {
         if delay.is_zero() {
-            self.settle("-NAK".to_owned()).await
+            self.settle(Settlement::Retry, "-NAK".to_owned()).await
         } else {
-            self.settle(format!("-NAK {}", json!({ "delay": nanoseconds(delay) }))).await
+            self.settle(Settlement::Retry, format!("-NAK {}", json!({ "delay": nanoseconds(delay) }))).await
         }
     }
 
@@ -249,11 +260,31 @@ impl Delivery {
     /// When the consumer did not reply; the message may come again.
     pub async fn terminate(&self, reason: &str) -> Result<(), SettleError> {
         let reason: String = reason.chars().filter(|c| !c.is_control()).take(200).collect();
-        self.settle(format!("+TERM {reason}")).await
+        self.settle(Settlement::Terminate, format!("+TERM {reason}")).await
+    }
+
+    async fn settle(&self, settlement: Settlement, verdict: String) -> Result<(), SettleError> {
+        let span = match settlement {
+            // Heartbeats would drown the story of a long job.
+            Settlement::InProgress => tracing::Span::none(),
+            _ => telemetry::settle_span(&self.span_fields(), settlement),
+        };
+        let begin = std::time::Instant::now();
+        let settled = self.ask_to_settle(verdict).instrument(span).await;
+        let error = match &settled {
+            Ok(()) => "",
+            Err(SettleError::Gone { .. }) => "gone",
+            Err(SettleError::NoReply { .. }) => "no_reply",
+        };
+        telemetry::metrics().client_operation_duration.record(
+            begin.elapsed().as_secs_f64(),
+            &[KeyValue::new("messaging.operation.name", settlement.as_str()), KeyValue::new("error.type", error)],
+        );
+        settled
     }
 
     // Not `double_ack()` of async-nats: it takes the server's "nobody is there" for success.
-    async fn settle(&self, verdict: String) -> Result<(), SettleError> {
+    async fn ask_to_settle(&self, verdict: String) -> Result<(), SettleError> {
         let (subject, sequence) = (self.subject.clone(), self.sequence);
         match self.bus.client().request(self.reply.clone(), verdict.into()).await {
             Ok(_) => Ok(()),
@@ -261,6 +292,21 @@ impl Delivery {
                 Err(SettleError::Gone { subject, sequence })
             }
             Err(source) => Err(SettleError::NoReply { subject, sequence, source: Box::new(source) }),
+        }
+    }
+
+    /// What spans say of it; the job is the caller's to add.
+    #[must_use]
+    pub fn span_fields(&self) -> MessageSpan<'_> {
+        MessageSpan {
+            subject: &self.subject,
+            stream: Some(&self.stream),
+            consumer: Some(&self.durable),
+            message_id: self.message_id.as_deref(),
+            job_id: None,
+            body_size: Some(self.payload.len()),
+            sequence: Some(self.sequence),
+            delivered: Some(self.delivered),
         }
     }
 }

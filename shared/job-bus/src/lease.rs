@@ -12,10 +12,18 @@ use job_events::subjects;
 use job_model::Region;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use crate::topology::{bucket_stream, bucket_subject};
 use crate::{ApiError, Bus, api};
+
+/// Time since the machine was started, by a clock that never goes back and goes on while the machine is suspended: a
+/// lease runs out on the server meanwhile. (`std::time::Instant` stands still then.)
+#[must_use]
+pub fn uptime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // Neither is ever negative for this clock.
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
+}
 
 /// What stands in the bucket for a person and for the next holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +46,7 @@ pub struct Lease {
     entry: Entry,
     epoch: u64,
     revision: u64,
-    valid_until: Instant,
+    valid_until: Duration,
 }
 
 /// Why a lease was not taken, renewed or given back.
@@ -100,7 +108,7 @@ impl Bus {
         let mut expected = 0;
         // Twice, because an entry that was given back is replaced at its own revision.
         loop {
-            let asked = Instant::now();
+            let asked = uptime();
             match self.write_lease(&bucket, key, &entry, expected).await? {
                 Some(revision) => {
                     let epoch = revision.max(entry.floor.saturating_add(1));
@@ -198,17 +206,17 @@ impl Lease {
         &self.key
     }
 
-    /// How long nobody else can have taken it, counted by a monotonic clock from before the last successful renewal was
+    /// How long nobody else can have taken it, counted by [`uptime`] from before the last successful renewal was
     /// asked for. Zero: stop.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.valid_until.saturating_duration_since(Instant::now())
+        self.valid_until.saturating_sub(uptime())
     }
 
-    /// The instant at which [`Lease::remaining`] reaches zero.
+    /// The [`uptime`] at which [`Lease::remaining`] reaches zero.
     #[must_use]
-    pub fn valid_until(&self) -> std::time::Instant {
-        self.valid_until.into_std()
+    pub fn valid_until(&self) -> Duration {
+        self.valid_until
     }
 
     /// Prolongs it by the whole time.
@@ -216,7 +224,10 @@ impl Lease {
     /// # Errors
     /// [`LeaseError::Lost`] when it is somebody else's or ran out; others leave it as it was.
     pub async fn renew(&mut self) -> Result<(), LeaseError> {
-        let asked = Instant::now();
+        fail::fail_point!("bus::lease_renewal", |_| {
+            Err(LeaseError::BucketMissing { bucket: "failpoint".to_owned() })
+        });
+        let asked = uptime();
         let mut expected = self.revision;
         loop {
             if let Some(revision) = self.bus.write_lease(&self.bucket, &self.key, &self.entry, expected).await? {

@@ -37,7 +37,7 @@ pub use control::StopStream;
 pub use dead_letter::{BuriedLetter, DeadLetter};
 pub use events::Counters;
 pub use inspect::{StoredMessage, StreamIdentity, StuckMessage};
-pub use lease::{Lease, LeaseError};
+pub use lease::{Lease, LeaseError, uptime};
 pub use provision::ProvisionError;
 pub use publish::{Publish, PublishError, Published};
 pub use query::{Incoming, QueryError, QueryStream};

@@ -5,6 +5,7 @@ use async_nats::{HeaderMap, Request};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
+use telemetry::KeyValue;
 
 use crate::{ApiError, Bus, api};
 
@@ -85,6 +86,21 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// One word for it in metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Busy { .. } => "busy",
+            Self::StreamMissing { .. } => "stream_missing",
+            Self::TooLarge { .. } => "too_large",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Denied { .. } => "denied",
+            Self::Other { .. } => "other",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct PubAck {
     seq: u64,
@@ -147,6 +163,16 @@ impl Bus {
     /// # Errors
     /// See [`PublishError`]; only [`PublishError::Unreachable`] leaves open whether the message is there.
     pub async fn publish(&self, message: &Publish) -> Result<Published, PublishError> {
+        let begin = std::time::Instant::now();
+        let published = self.publish_once(message).await;
+        let error = published.as_ref().err().map_or("", PublishError::kind);
+        let attributes = [KeyValue::new("messaging.operation.name", "publish"), KeyValue::new("error.type", error)];
+        telemetry::metrics().client_operation_duration.record(begin.elapsed().as_secs_f64(), &attributes);
+        telemetry::metrics().sent_messages.add(1, &attributes);
+        published
+    }
+
+    async fn publish_once(&self, message: &Publish) -> Result<Published, PublishError> {
         let subject = || message.subject.clone();
         if message.payload.len() > self.client().max_payload() {
             return Err(PublishError::TooLarge { subject: subject(), bytes: message.payload.len() });

@@ -86,8 +86,8 @@ impl Bus {
         }
     }
 
-    /// Serves questions on a subject, which may hold wildcards. Replicas share the work. On return the server knows of
-    /// it: a question asked from then on reaches somebody.
+    /// Serves questions on a subject, which may hold wildcards. Replicas share the work. On return the subscription is on
+    /// its way to the server, before everything else that this connection sends from then on.
     ///
     /// # Errors
     /// When the connection is closed.
