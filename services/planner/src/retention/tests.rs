@@ -99,10 +99,7 @@ fn a_lifecycle_keeps_until_its_end() {
     let points = [point(1, at("2026-11-01T05:00:00Z")), point(2, at("2026-11-02T05:00:00Z"))];
     assert_eq!(
         fates(&points, &[], "2026-11-08T05:00:00Z"),
-        text(&[
-            (2, "lifecycle until 2026-11-09T05:00:00Z"),
-            (1, "delete: lifecycle ended 2026-11-08T05:00:00Z"),
-        ])
+        text(&[(2, "lifecycle until 2026-11-09T05:00:00Z"), (1, "delete: lifecycle ended 2026-11-08T05:00:00Z"),])
     );
 }
 
@@ -186,10 +183,7 @@ fn days_begin_in_the_time_zone_of_the_rule() {
     };
     // 23:30 and 00:30 in Tokyo, the same day in UTC.
     let points = [tokyo(1, "2026-11-20T14:30:00Z"), tokyo(2, "2026-11-20T15:30:00Z")];
-    assert_eq!(
-        fates(&points, &[], "2026-11-21T00:00:00Z"),
-        text(&[(2, "daily 2026-11-21"), (1, "daily 2026-11-20")])
-    );
+    assert_eq!(fates(&points, &[], "2026-11-21T00:00:00Z"), text(&[(2, "daily 2026-11-21"), (1, "daily 2026-11-20")]));
 }
 
 #[test]
@@ -247,14 +241,8 @@ fn rules_do_not_take_each_others_generations() {
 #[test]
 fn a_point_from_the_future_stays_and_takes_no_place() {
     let wanted = Generations { last: 1, ..Generations::default() };
-    let points = [
-        by_generations(1, "2026-11-20T05:00:00Z", wanted),
-        by_generations(2, "2036-01-01T00:00:00Z", wanted),
-    ];
-    assert_eq!(
-        fates(&points, &[], "2026-11-21T00:00:00Z"),
-        text(&[(2, "dated in the future"), (1, "last 1 of 1")])
-    );
+    let points = [by_generations(1, "2026-11-20T05:00:00Z", wanted), by_generations(2, "2036-01-01T00:00:00Z", wanted)];
+    assert_eq!(fates(&points, &[], "2026-11-21T00:00:00Z"), text(&[(2, "dated in the future"), (1, "last 1 of 1")]));
 }
 
 fn any_points() -> impl Strategy<Value = Vec<RecoveryPoint>> {

@@ -1,0 +1,20 @@
+//! Decisions: pure functions over the planner's state. No I/O, no clock, no randomness: the instant, the ids and the
+//! trace come in with the step, and the same inputs always give the same changes and the same messages. The service and
+//! the simulation run this same code.
+
+pub(crate) mod attempt;
+pub(crate) mod ends;
+pub(crate) mod orders;
+pub(crate) mod points;
+mod queue;
+mod refusal;
+pub(crate) mod retire;
+pub(crate) mod runs;
+mod settings;
+mod step;
+pub(crate) mod upkeep;
+
+pub(crate) use queue::issue;
+pub(crate) use refusal::{Accepted, Refusal};
+pub(crate) use settings::Settings;
+pub(crate) use step::{Out, Step, explain};

@@ -1,0 +1,169 @@
+//! What follows from the end of a job.
+
+use job_model::{
+    Job, JobDetail, JobId, JobKind, JobState, MessageCategory, RecoveryPointStatus, Vault, VaultState, Verdict,
+    VerdictStatus,
+};
+
+use crate::decide::orders::task;
+use crate::decide::runs::{after, new_job};
+use crate::decide::{Step, explain};
+use crate::state::JobRow;
+
+/// Puts a job that moved and, if it ended, does what follows.
+pub(crate) fn keep_ended(step: &mut Step<'_>, row: JobRow) {
+    let ended = row.clone();
+    step.keep(row);
+    if ended.job.state.is_terminal() {
+        after_end(step, &ended);
+    }
+}
+
+fn after_end(step: &mut Step<'_>, row: &JobRow) {
+    let job = &row.job;
+    let done = matches!(job.state, JobState::Completed | JobState::Partial);
+    match &job.detail {
+        JobDetail::Restore { test_run: Some(_), .. } if done => verify(step, row),
+        JobDetail::Restore { test_run: Some(_), .. } => remove_sandbox(step, job.id),
+        JobDetail::Verification { restore_job_id, .. } if !done => {
+            let verdict = unjudged(step, job, *restore_job_id);
+            judge(step, *restore_job_id, &verdict);
+            remove_sandbox(step, *restore_job_id);
+        }
+        JobDetail::Maintenance { task, vault, recovery_point, restore_job_id } if !done => {
+            let why = job.status_message.clone().unwrap_or_else(|| job.state.as_str().to_owned());
+            match task.as_str() {
+                task::CREATE_VAULT => {
+                    if let Some(vault) = vault.as_ref().and_then(|arn| step.state.vaults.get(arn)).cloned() {
+                        let failed = Vault { state: VaultState::Failed, state_message: Some(why), ..vault };
+                        step.state.vaults.put(failed.access.arn.clone(), failed);
+                    }
+                }
+                task::DELETE_RECOVERY_POINT => {
+                    if let Some(mut point) = recovery_point.as_ref().and_then(|arn| step.state.points.get(arn)).cloned()
+                    {
+                        point.point.status = RecoveryPointStatus::Expired;
+                        point.point.status_message = Some(format!("could not be deleted: {why}"));
+                        point.delete_not_before = Some(after(step.now, step.settings.delete_retry));
+                        step.state.points.put(point.point.arn.clone(), point);
+                    }
+                }
+                task::REMOVE_SANDBOX => {
+                    if let Some(restore) = *restore_job_id {
+                        sandbox_is(step, restore, false);
+                    }
+                }
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+}
+
+/// After a restore test's restore: the check.
+fn verify(step: &mut Step<'_>, row: &JobRow) {
+    let JobDetail::Restore { recovery_point, test_run: Some(test_run), .. } = &row.job.detail else { return };
+    let id = JobId::new(row.job.id.derive("verify"));
+    if step.state.job(id).is_some() {
+        return;
+    }
+    let detail = JobDetail::Verification {
+        restore_job_id: row.job.id,
+        test_run: *test_run,
+        recovery_point: recovery_point.clone(),
+    };
+    let resource = row.job.resource.clone();
+    let mut job = new_job(step, id, JobKind::Verification, resource, row.job.region.clone(), detail);
+    job.resource_type = row.job.resource_type;
+    job.parent = Some(row.job.id);
+    job.traceparent = row.job.traceparent.clone().or(job.traceparent);
+    let mut verification = JobRow::new(job);
+    verification.uses = vec![recovery_point.clone()];
+    step.create(verification);
+}
+
+/// The verdict where the verifier reached none: not proven.
+fn unjudged(step: &Step<'_>, job: &Job, restore: JobId) -> Verdict {
+    let why = job.status_message.as_deref().unwrap_or("no reason is known");
+    let rpo_ms = match &job.detail {
+        JobDetail::Verification { recovery_point, .. } => step
+            .state
+            .points
+            .get(recovery_point)
+            .map(|row| step.now.duration_since(row.point.summary.capture_ended_at).as_millis())
+            .and_then(|ms| u64::try_from(ms).ok())
+            .unwrap_or_default(),
+        _ => 0,
+    };
+    Verdict {
+        status: VerdictStatus::Failed,
+        message: format!("the check ended {} without a verdict: {why}", job.state.as_str()),
+        judged_at: step.now,
+        restore_job_id: Some(restore),
+        rto_ms: 0,
+        rpo_ms,
+    }
+}
+
+/// Writes a verdict to the restore job and the recovery point. An older verdict never replaces a newer one.
+pub(crate) fn judge(step: &mut Step<'_>, restore: JobId, verdict: &Verdict) {
+    let Some(mut row) = step.state.job(restore).cloned() else { return };
+    let JobDetail::Restore { recovery_point, verdict: slot, .. } = &mut row.job.detail else { return };
+    let point = recovery_point.clone();
+    if slot.as_ref().is_none_or(|before| before.judged_at <= verdict.judged_at) {
+        *slot = Some(verdict.clone());
+        step.keep(row);
+    }
+    let Some(mut point) = step.state.points.get(&point).cloned() else { return };
+    if point.point.last_verdict.as_ref().is_none_or(|before| before.judged_at <= verdict.judged_at) {
+        point.point.last_verdict = Some(verdict.clone());
+        step.state.points.put(point.point.arn.clone(), point);
+    }
+}
+
+/// Has what a restore test restored removed, after its validation window. Where no order was ever issued there is
+/// nothing to remove.
+pub(crate) fn remove_sandbox(step: &mut Step<'_>, restore: JobId) {
+    let Some(row) = step.state.job(restore).cloned() else { return };
+    let JobDetail::Restore { recovery_point, sandbox_removed, .. } = &row.job.detail else { return };
+    if *sandbox_removed == Some(true) {
+        return;
+    }
+    if row.first_issued_at.is_none() {
+        return sandbox_is(step, restore, true);
+    }
+    let id = JobId::new(restore.derive("remove-sandbox"));
+    if step.state.job(id).is_some() {
+        return;
+    }
+    let detail = JobDetail::Maintenance {
+        vault: None,
+        task: task::REMOVE_SANDBOX.to_owned(),
+        recovery_point: Some(recovery_point.clone()),
+        restore_job_id: Some(restore),
+    };
+    let resource = row.job.resource.clone();
+    let mut job = new_job(step, id, JobKind::Maintenance, resource, row.job.region.clone(), detail);
+    job.resource_type = row.job.resource_type;
+    job.parent = Some(restore);
+    job.traceparent = row.job.traceparent.clone().or(job.traceparent);
+    // A failed restore leaves nothing to look at.
+    if row.job.state == JobState::Completed && row.validation_window_hours > 0 {
+        let window = jiff::SignedDuration::from_hours(i64::from(row.validation_window_hours));
+        job.not_before = Some(after(step.now, window));
+    }
+    step.create(JobRow::new(job));
+}
+
+/// Remembers whether a sandbox is gone.
+pub(crate) fn sandbox_is(step: &mut Step<'_>, restore: JobId, removed: bool) {
+    let Some(mut row) = step.state.job(restore).cloned() else { return };
+    if let JobDetail::Restore { sandbox_removed, .. } = &mut row.job.detail {
+        *sandbox_removed = Some(removed);
+    }
+    if !removed && row.job.state == JobState::Completed {
+        let text = "what the restore test restored could not be removed; see the job that tried";
+        explain(&mut row.job, MessageCategory::Issues, text);
+    }
+    step.keep(row);
+}

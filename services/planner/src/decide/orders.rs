@@ -1,0 +1,238 @@
+//! Orders: a job and what the planner knows made into a complete instruction, or the reason why there is none yet.
+
+use job_events::{
+    CaptureSnapshot, CheckVault, CopyRecoveryPoint, CreateVault, DeleteRecoveryPointOrder, OrderBody, OrderHeader,
+    ParentSnapshot, RemoveSandbox, RestoreRecoveryPoint, VerifyRestore,
+};
+use job_model::{Arn, Job, JobDetail, RecoveryPointStatus, RestoreTarget, Vault, VaultAccess, VaultState};
+
+use crate::decide::Step;
+use crate::state::{JobRow, PointRow};
+
+/// What stands between a job and its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoOrder {
+    /// Something has to happen first; the job stays CREATED.
+    Wait(String),
+    /// It will never work; the job is FAILED.
+    Never(String),
+}
+
+/// Names of the tasks of upkeep jobs, as they stand in the ledger.
+pub(crate) mod task {
+    pub(crate) const CREATE_VAULT: &str = "create-vault";
+    pub(crate) const DELETE_RECOVERY_POINT: &str = "delete-recovery-point";
+    pub(crate) const CHECK_VAULT: &str = "check-vault";
+    pub(crate) const REMOVE_SANDBOX: &str = "remove-sandbox";
+}
+
+/// What an order takes for itself: the subject it is published on and the lease its worker holds follow from it, so
+/// two jobs with the same subject never have an order out at the same time.
+///
+/// A restore takes the recovery point, not the resource: a restore test must not hold up the next backup. Only a
+/// restore over the resource's own location takes the resource.
+pub(crate) fn subject_of(step: &Step<'_>, job: &Job) -> Arn {
+    match &job.detail {
+        JobDetail::Restore { recovery_point, target: RestoreTarget::Location { url }, .. } => {
+            let in_place = step.state.resources.get(&job.resource).is_some_and(|r| same_place(&r.location, url));
+            if in_place { job.resource.clone() } else { recovery_point.clone() }
+        }
+        JobDetail::Restore { recovery_point, .. } => recovery_point.clone(),
+        JobDetail::Maintenance { recovery_point: Some(point), task, .. } if task == task::REMOVE_SANDBOX => {
+            point.clone()
+        }
+        JobDetail::Maintenance { vault: Some(vault), .. } => vault.clone(),
+        JobDetail::Backup { .. }
+        | JobDetail::Copy { .. }
+        | JobDetail::Verification { .. }
+        | JobDetail::Maintenance { .. } => job.resource.clone(),
+    }
+}
+
+fn same_place(a: &str, b: &str) -> bool {
+    a.trim_end_matches('/') == b.trim_end_matches('/')
+}
+
+/// The order of a job's present attempt.
+pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrder> {
+    let job = &row.job;
+    let header = OrderHeader {
+        job_id: job.id,
+        attempt: job.attempt,
+        region: job.region.clone(),
+        resource: subject_of(step, job),
+        issued_at: step.now,
+        deadline: job.complete_by,
+    };
+    match &job.detail {
+        JobDetail::Backup { vault, recovery_point_id, tags, .. } => {
+            let resource = step
+                .state
+                .resources
+                .get(&job.resource)
+                .ok_or_else(|| NoOrder::Never(format!("resource `{}` is not registered any more", job.resource)))?;
+            let vault = usable_vault(step, vault)?;
+            Ok(CaptureSnapshot {
+                order: header,
+                resource_type: resource.resource_type,
+                location: resource.location.clone(),
+                hooks: resource.hooks.clone(),
+                vault: vault.access.clone(),
+                recovery_point_id: *recovery_point_id,
+                recovery_point: point_arn(step, vault, *recovery_point_id)?,
+                parent: parent_of(step, &job.resource, &vault.access.arn),
+                tags: tags.clone(),
+                created_at: job.created_at,
+            }
+            .into())
+        }
+        JobDetail::Copy { source_recovery_point, source_vault, destination_vault, recovery_point_id, .. } => {
+            let source = restorable(step, source_recovery_point)?;
+            let destination = usable_vault(step, destination_vault)?;
+            Ok(CopyRecoveryPoint {
+                order: header,
+                source: usable_vault(step, source_vault)?.access.clone(),
+                source_recovery_point: source_recovery_point.clone(),
+                source_snapshot_id: source.point.snapshot_id.clone(),
+                tree_id: source.point.summary.tree_id.clone(),
+                destination: destination.access.clone(),
+                recovery_point_id: *recovery_point_id,
+                recovery_point: point_arn(step, destination, *recovery_point_id)?,
+                created_at: job.created_at,
+            }
+            .into())
+        }
+        JobDetail::Restore { recovery_point, vault, target, overwrite, test_run, .. } => {
+            let point = restorable(step, recovery_point)?;
+            Ok(RestoreRecoveryPoint {
+                order: header,
+                resource_type: point.point.resource_type,
+                vault: usable_vault(step, vault)?.access.clone(),
+                recovery_point: recovery_point.clone(),
+                snapshot_id: point.point.snapshot_id.clone(),
+                tree_id: point.point.summary.tree_id.clone(),
+                target: target.clone(),
+                overwrite: *overwrite,
+                include: row.include.clone(),
+                test_run: *test_run,
+            }
+            .into())
+        }
+        JobDetail::Verification { restore_job_id, test_run, recovery_point } => {
+            let point = restorable(step, recovery_point)?;
+            let restore = step
+                .state
+                .job(*restore_job_id)
+                .ok_or_else(|| NoOrder::Never(format!("restore job `{restore_job_id}` is not in the ledger")))?;
+            let JobDetail::Restore { vault, created_location: Some(location), .. } = &restore.job.detail else {
+                return Err(NoOrder::Never(format!("job `{restore_job_id}` has restored nothing")));
+            };
+            Ok(VerifyRestore {
+                order: header,
+                resource_type: point.point.resource_type,
+                restore_job_id: *restore_job_id,
+                test_run: *test_run,
+                vault: usable_vault(step, vault)?.access.clone(),
+                recovery_point: recovery_point.clone(),
+                snapshot_id: point.point.snapshot_id.clone(),
+                tree_id: point.point.summary.tree_id.clone(),
+                restored_location: location.clone(),
+                restore_ordered_at: restore.first_issued_at.unwrap_or(restore.job.created_at),
+                restore_phases: restore.job.phases.clone(),
+                capture_ended_at: point.point.summary.capture_ended_at,
+                exception_count: point.point.summary.exception_count,
+            }
+            .into())
+        }
+        JobDetail::Maintenance { vault, task, recovery_point, restore_job_id } => {
+            maintenance(step, row, header, vault.as_ref(), task, recovery_point.as_ref(), *restore_job_id)
+        }
+    }
+}
+
+fn maintenance(
+    step: &Step<'_>,
+    row: &JobRow,
+    order: OrderHeader,
+    vault: Option<&Arn>,
+    task: &str,
+    point: Option<&Arn>,
+    restore_job_id: Option<job_model::JobId>,
+) -> Result<OrderBody, NoOrder> {
+    let access = || -> Result<VaultAccess, NoOrder> {
+        let arn = vault.ok_or_else(|| NoOrder::Never(format!("task `{task}` names no vault")))?;
+        // Upkeep does not wait for AVAILABLE: making the vault is what makes it so.
+        let vault = step.state.vaults.get(arn);
+        vault.map(|v| v.access.clone()).ok_or_else(|| NoOrder::Never(format!("vault `{arn}` does not exist any more")))
+    };
+    match task {
+        task::CREATE_VAULT => Ok(CreateVault { order, vault: access()? }.into()),
+        task::CHECK_VAULT => Ok(CheckVault { order, vault: access()?, read_data: row.read_data }.into()),
+        task::DELETE_RECOVERY_POINT => {
+            let point = point.and_then(|arn| step.state.points.get(arn));
+            let point = point.ok_or_else(|| NoOrder::Never("the recovery point is gone already".to_owned()))?;
+            Ok(DeleteRecoveryPointOrder {
+                order,
+                vault: access()?,
+                recovery_point: point.point.arn.clone(),
+                snapshot_id: point.point.snapshot_id.clone(),
+            }
+            .into())
+        }
+        task::REMOVE_SANDBOX => {
+            let restore_job_id =
+                restore_job_id.ok_or_else(|| NoOrder::Never("the task names no restore job".to_owned()))?;
+            Ok(RemoveSandbox { order, restore_job_id }.into())
+        }
+        other => Err(NoOrder::Never(format!("task `{other}` is not one this planner knows"))),
+    }
+}
+
+fn usable_vault<'s>(step: &'s Step<'_>, arn: &Arn) -> Result<&'s Vault, NoOrder> {
+    let vault =
+        step.state.vaults.get(arn).ok_or_else(|| NoOrder::Never(format!("vault `{arn}` does not exist any more")))?;
+    match vault.state {
+        VaultState::Available => Ok(vault),
+        VaultState::Creating => Err(NoOrder::Wait(format!("vault `{}` is still being created", vault.name))),
+        VaultState::Failed => Err(NoOrder::Never(format!(
+            "vault `{}` could not be created: {}; delete it and create it again",
+            vault.name,
+            vault.state_message.as_deref().unwrap_or("no reason is known")
+        ))),
+    }
+}
+
+fn restorable<'s>(step: &'s Step<'_>, arn: &Arn) -> Result<&'s PointRow, NoOrder> {
+    let row = step
+        .state
+        .points
+        .get(arn)
+        .ok_or_else(|| NoOrder::Never(format!("recovery point `{arn}` does not exist any more")))?;
+    match row.point.status {
+        RecoveryPointStatus::Deleting => {
+            Err(NoOrder::Never(format!("recovery point `{arn}` is being deleted; choose another one")))
+        }
+        RecoveryPointStatus::Completed | RecoveryPointStatus::Partial | RecoveryPointStatus::Expired => Ok(row),
+    }
+}
+
+/// The newest recovery point of the resource in the vault: the next capture reads and stores only the difference.
+fn parent_of(step: &Step<'_>, resource: &Arn, vault: &Arn) -> Option<ParentSnapshot> {
+    newest_in(step, resource, vault).map(|row| ParentSnapshot {
+        snapshot_id: row.point.snapshot_id.clone(),
+        tree_id: row.point.summary.tree_id.clone(),
+    })
+}
+
+/// The newest recovery point of a resource in a vault that is not being deleted.
+pub(crate) fn newest_in<'s>(step: &'s Step<'_>, resource: &Arn, vault: &Arn) -> Option<&'s PointRow> {
+    step.state
+        .points_of(resource)
+        .into_iter()
+        .rev()
+        .find(|row| row.point.vault == *vault && row.point.status != RecoveryPointStatus::Deleting)
+}
+
+fn point_arn(step: &Step<'_>, vault: &Vault, id: job_model::RecoveryPointId) -> Result<Arn, NoOrder> {
+    Arn::recovery_point(&vault.region, &step.settings.account, id).map_err(|e| NoOrder::Never(e.to_string()))
+}

@@ -1,0 +1,253 @@
+//! Scheduled runs: which are due, and what a run makes.
+
+use jiff::{SignedDuration, Timestamp};
+use job_events::RunMissed;
+use job_model::{
+    Arn, BackupPlan, BackupRule, CreatedBy, Job, JobDetail, JobId, JobKind, JobState, MessageCategory, PlanId,
+    Progress, RecoveryPointId, Resource, RuleId,
+};
+use schedule::{Schedule, spread};
+
+use crate::decide::{Step, points};
+use crate::state::{CursorRow, JobRow, State};
+
+/// A rule whose schedule has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Firing {
+    /// The plan.
+    pub(crate) plan_id: PlanId,
+    /// The rule.
+    pub(crate) rule_id: RuleId,
+    /// Its name, for the span.
+    pub(crate) rule_name: String,
+    /// The instant of the schedule that runs now.
+    pub(crate) at: Timestamp,
+    /// Earlier instants that came and will never run.
+    pub(crate) missed: u32,
+}
+
+/// The rules whose schedule has come, in order of their instants.
+pub(crate) fn due(state: &State, now: Timestamp) -> Vec<Firing> {
+    let mut due: Vec<Firing> = Vec::new();
+    for (plan, rule) in rules(state) {
+        let Some(cursor) = state.cursors.get(&(plan.id, rule.id)) else { continue };
+        let Ok(schedule) = Schedule::parse(&rule.schedule, &rule.time_zone) else { continue };
+        let Some(come) = schedule.due_since(cursor.served_until, now) else { continue };
+        due.push(Firing {
+            plan_id: plan.id,
+            rule_id: rule.id,
+            rule_name: rule.name.clone(),
+            at: come.at,
+            missed: come.missed(),
+        });
+    }
+    due.sort_by_key(|firing| (firing.at, firing.plan_id, firing.rule_id));
+    due
+}
+
+/// The next instant at which a schedule comes.
+pub(crate) fn next_instant(state: &State) -> Option<Timestamp> {
+    rules(state)
+        .filter_map(|(plan, rule)| {
+            let cursor = state.cursors.get(&(plan.id, rule.id))?;
+            Schedule::parse(&rule.schedule, &rule.time_zone).ok()?.next_after(cursor.served_until)
+        })
+        .min()
+}
+
+fn rules(state: &State) -> impl Iterator<Item = (&BackupPlan, &BackupRule)> {
+    state.current_plans().into_iter().flat_map(|plan| plan.rules.iter().map(move |rule| (plan, rule)))
+}
+
+/// Runs a rule: one backup job for every resource its plan selects.
+pub(crate) fn fire(step: &mut Step<'_>, firing: &Firing) {
+    let Some(plan) = step.state.current_plan(firing.plan_id).cloned() else { return };
+    let Some(rule) = plan.rules.iter().find(|rule| rule.id == firing.rule_id).cloned() else { return };
+    let key = (plan.id, rule.id);
+    if step.state.cursors.get(&key).is_none_or(|cursor| cursor.served_until >= firing.at) {
+        return;
+    }
+    step.state.cursors.put(key, CursorRow { plan_id: plan.id, rule_id: rule.id, served_until: firing.at });
+    let resources: Vec<Resource> = selected(step.state, &plan).into_iter().cloned().collect();
+    for resource in resources {
+        if !is_for(step, &plan, &rule, &resource) {
+            continue;
+        }
+        let created_by =
+            CreatedBy { plan_id: plan.id, plan_version: plan.version, rule_id: rule.id, rule_name: rule.name.clone() };
+        run(step, firing, &rule, created_by, &resource);
+    }
+}
+
+/// The resources a plan protects.
+pub(crate) fn selected<'s>(state: &'s State, plan: &BackupPlan) -> Vec<&'s Resource> {
+    let selections: Vec<_> = state.selections_of(plan.id).collect();
+    state
+        .resources
+        .values()
+        .filter(|resource| selections.iter().any(|s| job_model::selection_takes(s, resource)))
+        .collect()
+}
+
+/// Whether any plan selects the resource.
+pub(crate) fn is_selected(state: &State, arn: &Arn) -> bool {
+    let Some(resource) = state.resources.get(arn) else { return false };
+    let plans: Vec<PlanId> = state.current_plans().iter().map(|plan| plan.id).collect();
+    state.selections.values().any(|s| plans.contains(&s.plan_id) && job_model::selection_takes(s, resource))
+}
+
+/// A plan may have a rule for each region. A resource is left to the rules of its own region, and only when there is
+/// none does its job go on, to fail with a message: never silently unprotected.
+fn is_for(step: &Step<'_>, plan: &BackupPlan, rule: &BackupRule, resource: &Resource) -> bool {
+    let region_of = |vault: &Arn| step.state.vaults.get(vault).map(|v| v.region.clone());
+    let here = |rule: &BackupRule| region_of(&rule.target_vault).as_ref() == Some(&resource.region);
+    here(rule) || !plan.rules.iter().any(here)
+}
+
+fn run(step: &mut Step<'_>, firing: &Firing, rule: &BackupRule, created_by: CreatedBy, resource: &Resource) {
+    let start_window = minutes(rule.start_window_minutes);
+    // A run that comes too late for its own start window is caught up with windows of its own, or it would be EXPIRED
+    // the moment it is made.
+    let too_late = after(firing.at, start_window) <= step.now;
+    let scheduled_at = if too_late { step.now } else { firing.at };
+    if too_late || firing.missed > 0 {
+        let reason = if too_late {
+            format!("the planner was not running at `{}`; the run is caught up now", firing.at)
+        } else {
+            format!("the planner was not running; the run of `{}` still is within its start window", firing.at)
+        };
+        let missed = RunMissed {
+            resource: resource.arn.clone(),
+            created_by: created_by.clone(),
+            missed: firing.missed.saturating_add(u32::from(too_late)),
+            caught_up: Some(firing.at),
+            reason,
+        };
+        let about = job_model::resource_key(&resource.arn);
+        step.tell(&resource.region, about, missed, None);
+    }
+    let delay = spread(&format!("{}|{}", rule.id, resource.arn), step.settings.jitter);
+    let label = format!("{}|{}", resource.arn, firing.at);
+    let id = JobId::new(rule.id.derive(&label));
+    if step.state.job(id).is_some() {
+        return;
+    }
+    let wanted = BackupWanted {
+        id,
+        resource: resource.clone(),
+        vault: rule.target_vault.clone(),
+        scheduled_at,
+        not_before: (delay > SignedDuration::ZERO).then(|| after(scheduled_at, delay)),
+        start_window_minutes: rule.start_window_minutes,
+        completion_window_minutes: rule.completion_window_minutes,
+        created_by: Some(created_by),
+        lifecycle: rule.lifecycle,
+        generations: rule.generations,
+        time_zone: rule.time_zone.clone(),
+        tags: rule.recovery_point_tags.clone(),
+        copy_actions: rule.copy_actions.clone(),
+    };
+    backup(step, wanted);
+}
+
+/// A backup, scheduled or on demand.
+#[derive(Clone, Debug)]
+pub(crate) struct BackupWanted {
+    pub(crate) id: JobId,
+    pub(crate) resource: Resource,
+    pub(crate) vault: Arn,
+    pub(crate) scheduled_at: Timestamp,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) start_window_minutes: u32,
+    pub(crate) completion_window_minutes: u32,
+    pub(crate) created_by: Option<CreatedBy>,
+    pub(crate) lifecycle: job_model::Lifecycle,
+    pub(crate) generations: Option<job_model::Generations>,
+    pub(crate) time_zone: String,
+    pub(crate) tags: std::collections::BTreeMap<String, String>,
+    pub(crate) copy_actions: Vec<job_model::CopyAction>,
+}
+
+/// Makes the job of a backup. What the vault does not allow is a job that FAILED, not a job that is missing.
+pub(crate) fn backup(step: &mut Step<'_>, wanted: BackupWanted) -> JobId {
+    let refused = points::refused_by_vault(step, &wanted.vault, &wanted.lifecycle, Some(&wanted.resource.region));
+    let mut job = new_job(
+        step,
+        wanted.id,
+        JobKind::Backup,
+        wanted.resource.arn.clone(),
+        wanted.resource.region.clone(),
+        JobDetail::Backup {
+            vault: wanted.vault,
+            recovery_point_id: RecoveryPointId::new(wanted.id.derive("recovery-point")),
+            lifecycle: wanted.lifecycle,
+            generations: wanted.generations,
+            time_zone: wanted.time_zone,
+            tags: wanted.tags,
+            copy_actions: wanted.copy_actions,
+        },
+    );
+    job.resource_type = Some(wanted.resource.resource_type);
+    job.scheduled_at = wanted.scheduled_at;
+    job.not_before = wanted.not_before;
+    job.start_by = Some(after(wanted.scheduled_at, minutes(wanted.start_window_minutes)));
+    job.complete_by = Some(after(wanted.scheduled_at, minutes(wanted.completion_window_minutes)));
+    job.created_by = wanted.created_by;
+    create_or_fail(step, JobRow::new(job), refused)
+}
+
+/// Puts a new job into the ledger, as FAILED where something speaks against it.
+pub(crate) fn create_or_fail(step: &mut Step<'_>, mut row: JobRow, refused: Option<String>) -> JobId {
+    if let Some(why) = refused {
+        row.job.state = JobState::Failed;
+        row.job.message_category = MessageCategory::Failure;
+        row.job.status_message = Some(why);
+        row.job.ended_at = Some(step.now);
+    }
+    step.create(row)
+}
+
+/// A job that has just been made.
+pub(crate) fn new_job(
+    step: &Step<'_>,
+    id: JobId,
+    kind: JobKind,
+    resource: Arn,
+    region: job_model::Region,
+    detail: JobDetail,
+) -> Job {
+    Job {
+        id,
+        kind,
+        state: JobState::Created,
+        status_message: None,
+        message_category: MessageCategory::Success,
+        resource,
+        resource_type: None,
+        region,
+        created_at: step.now,
+        scheduled_at: step.now,
+        start_by: None,
+        complete_by: None,
+        started_at: None,
+        ended_at: None,
+        attempt: 1,
+        not_before: None,
+        created_by: None,
+        parent: None,
+        traceparent: step.traceparent.clone(),
+        progress: Progress::default(),
+        phases: Vec::new(),
+        detail,
+    }
+}
+
+/// A number of minutes.
+pub(crate) fn minutes(minutes: u32) -> SignedDuration {
+    SignedDuration::from_mins(i64::from(minutes))
+}
+
+/// An instant later; the end of time where that is beyond it.
+pub(crate) fn after(at: Timestamp, wait: SignedDuration) -> Timestamp {
+    at.checked_add(wait).unwrap_or(Timestamp::MAX)
+}

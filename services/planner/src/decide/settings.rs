@@ -1,0 +1,52 @@
+//! What the operator set that decisions depend on.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use job_model::{AccountId, Region};
+
+/// Settings of the decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The account in every ARN that is made here.
+    pub(crate) account: AccountId,
+    /// The regions with a bus.
+    pub(crate) regions: BTreeSet<Region>,
+    /// Scheduled jobs start this much later at most; how much is a stable function of rule and resource.
+    pub(crate) jitter: SignedDuration,
+    /// Attempts before a job is given up.
+    pub(crate) max_attempts: u32,
+    /// Wait before the second attempt; doubled before each further one.
+    pub(crate) retry_base: SignedDuration,
+    /// Longest wait before an attempt.
+    pub(crate) retry_max: SignedDuration,
+    /// How long a job that was told to stop may take before it is given up.
+    pub(crate) stop_grace: SignedDuration,
+    /// Silence of a job after which its order is looked for on the bus (three heartbeats).
+    pub(crate) silence: SignedDuration,
+    /// Wait before a failed deletion is tried again.
+    pub(crate) delete_retry: SignedDuration,
+    /// How long ended jobs stay in the ledger.
+    pub(crate) keep_jobs: SignedDuration,
+    /// How long answers to requests are remembered.
+    pub(crate) keep_answers: SignedDuration,
+}
+
+impl Settings {
+    /// The defaults for an account and its regions.
+    pub(crate) fn new(account: AccountId, regions: BTreeSet<Region>) -> Self {
+        Self {
+            account,
+            regions,
+            jitter: SignedDuration::ZERO,
+            max_attempts: 3,
+            retry_base: SignedDuration::from_secs(60),
+            retry_max: SignedDuration::from_mins(15),
+            stop_grace: SignedDuration::from_mins(10),
+            silence: SignedDuration::from_secs(90),
+            delete_retry: SignedDuration::from_hours(6),
+            keep_jobs: SignedDuration::from_hours(30 * 24),
+            keep_answers: SignedDuration::from_hours(7 * 24),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `delete-vault`: an empty vault leaves the catalogue; its repository is left where it is.
+
+use job_events::DeleteVault;
+
+use crate::decide::{Accepted, Refusal, Step};
+
+pub(crate) fn handle(step: &mut Step<'_>, request: &DeleteVault) -> Result<Accepted, Refusal> {
+    let Some(vault) = step.state.vaults.get(&request.vault) else {
+        return Err(Refusal::not_found("vault", format!("vault `{}` does not exist", request.vault)));
+    };
+    let name = vault.name.clone();
+    let points = step.state.points.values().filter(|row| row.point.vault == request.vault).count();
+    if points > 0 {
+        return Err(Refusal::request(
+            "vault",
+            format!("vault `{name}` holds {points} recovery points; delete them first"),
+        ));
+    }
+    let needs = |detail: &job_model::JobDetail| match detail {
+        job_model::JobDetail::Backup { vault, .. } => *vault == request.vault,
+        job_model::JobDetail::Copy { source_vault, destination_vault, .. } => {
+            *source_vault == request.vault || *destination_vault == request.vault
+        }
+        job_model::JobDetail::Restore { vault, .. } => *vault == request.vault,
+        job_model::JobDetail::Maintenance { vault, .. } => vault.as_ref() == Some(&request.vault),
+        job_model::JobDetail::Verification { .. } => false,
+    };
+    if let Some(row) = step.state.open_jobs().into_iter().find(|row| needs(&row.job.detail)) {
+        let id = row.job.id;
+        return Err(Refusal::request("vault", format!("job `{id}` needs vault `{name}`; wait for it or stop it")));
+    }
+    step.state.vaults.remove(&request.vault);
+    Ok(Accepted::result(&request.vault))
+}

@@ -1,0 +1,26 @@
+//! `recovery-point-restored`: a recovery point lies somewhere; a restore test goes on with the check.
+
+use job_events::RecoveryPointRestored;
+use job_model::{JobDetail, JobEvent, MessageCategory, Severity};
+
+use crate::decide::{Step, attempt, ends, explain};
+
+pub(crate) fn handle(step: &mut Step<'_>, fact: &RecoveryPointRestored) {
+    let Some(mut row) = attempt::current(step, &fact.attempt) else { return };
+    if !step.advance(&mut row, JobEvent::Succeeded) {
+        return;
+    }
+    if let JobDetail::Restore { created_location, .. } = &mut row.job.detail {
+        *created_location = Some(fact.location.clone());
+    }
+    row.job.progress = fact.progress;
+    row.job.phases = fact.phases.clone();
+    row.job.message_category = MessageCategory::Success;
+    row.job.status_message = None;
+    let issues: Vec<_> = fact.findings.iter().filter(|finding| finding.severity > Severity::Note).collect();
+    if let Some(first) = issues.first() {
+        let text = format!("restored with {} issues, first `{}`: {}", issues.len(), first.subject, first.message);
+        explain(&mut row.job, MessageCategory::Issues, text);
+    }
+    ends::keep_ended(step, row);
+}

@@ -1,0 +1,32 @@
+//! `snapshot-captured`: a recovery point is durable in its vault.
+
+use job_events::SnapshotCaptured;
+use job_model::{JobEvent, MessageCategory};
+
+use crate::decide::points::{self, Made, exceptions_message};
+use crate::decide::{Step, attempt, ends, explain};
+
+pub(crate) fn handle(step: &mut Step<'_>, fact: &SnapshotCaptured) {
+    let Some(mut row) = attempt::current(step, &fact.attempt) else { return };
+    let moved = step.advance(&mut row, JobEvent::Succeeded);
+    if !moved && !row.job.state.is_terminal() {
+        return;
+    }
+    let made = Made {
+        snapshot_id: fact.snapshot_id.clone(),
+        summary: fact.summary.clone(),
+        traceparent: step.traceparent.clone(),
+    };
+    if points::record(step, &row, made).is_none() || !moved {
+        return;
+    }
+    row.job.progress = fact.progress;
+    row.job.phases = fact.phases.clone();
+    if fact.summary.exception_count > 0 {
+        explain(&mut row.job, MessageCategory::Issues, exceptions_message(&fact.summary));
+    } else {
+        row.job.message_category = MessageCategory::Success;
+        row.job.status_message = None;
+    }
+    ends::keep_ended(step, row);
+}

@@ -1,0 +1,25 @@
+//! `snapshot-forgotten`: a recovery point is gone from its vault, and so from the catalogue.
+
+use job_events::{RecoveryPointDeleted, SnapshotForgotten};
+use job_model::{JobEvent, MessageCategory};
+
+use crate::decide::{Step, attempt, ends};
+
+pub(crate) fn handle(step: &mut Step<'_>, fact: &SnapshotForgotten) {
+    let Some(mut row) = attempt::current(step, &fact.attempt) else { return };
+    if let Some(gone) = step.state.points.remove(&fact.recovery_point) {
+        let deleted = RecoveryPointDeleted {
+            recovery_point: gone.point.arn,
+            vault: gone.point.vault,
+            resource: gone.point.resource,
+            reason: row.reason.clone().unwrap_or_else(|| "requested".to_owned()),
+        };
+        let region = row.job.region.clone();
+        step.tell(&region, row.job.id.to_string(), deleted, gone.point.traceparent);
+    }
+    if step.advance(&mut row, JobEvent::Succeeded) {
+        row.job.message_category = MessageCategory::Success;
+        row.job.status_message = None;
+        ends::keep_ended(step, row);
+    }
+}

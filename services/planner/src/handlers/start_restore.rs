@@ -1,0 +1,80 @@
+//! `start-restore`: a recovery point brought back, to a place of its own unless said otherwise.
+
+use job_events::StartRestore;
+use job_model::{JobDetail, JobId, JobKind, RecoveryPointStatus, RestoreTarget};
+
+use crate::decide::runs::new_job;
+use crate::decide::{Accepted, Refusal, Step};
+use crate::handlers::register_resource::absolute_file;
+use crate::state::JobRow;
+
+/// The longest validation window: AWS's 168 hours.
+const VALIDATION_HOURS_MAX: u32 = 168;
+
+pub(crate) fn handle(step: &mut Step<'_>, request: &StartRestore) -> Result<Accepted, Refusal> {
+    let Some(row) = step.state.points.get(&request.recovery_point) else {
+        let text = format!("recovery point `{}` does not exist", request.recovery_point);
+        return Err(Refusal::not_found("recovery_point", text));
+    };
+    let point = row.point.clone();
+    if point.status == RecoveryPointStatus::Deleting {
+        let text = format!("recovery point `{}` is being deleted; choose another one", request.recovery_point);
+        return Err(Refusal::request("recovery_point", text));
+    }
+    match (&request.target, &request.test) {
+        (RestoreTarget::Sandbox, Some(test)) if test.validation_window_hours > VALIDATION_HOURS_MAX => {
+            return Err(Refusal::invalid(
+                "test.validation_window_hours",
+                format!("`{}` is more than {VALIDATION_HOURS_MAX} hours", test.validation_window_hours),
+            ));
+        }
+        (RestoreTarget::Sandbox, Some(_)) => {}
+        (RestoreTarget::Sandbox, None) => {
+            return Err(Refusal::invalid(
+                "target",
+                "a sandbox is for restore tests; name a location, or send `test` with it",
+            ));
+        }
+        (RestoreTarget::Location { .. }, Some(_)) => {
+            return Err(Refusal::invalid("target", "a restore test goes into the sandbox, never to a location"));
+        }
+        (RestoreTarget::Location { url }, None) => absolute_file("target.url", url)?,
+    }
+    if request.test.is_some() && !request.include.is_empty() {
+        return Err(Refusal::invalid("include", "a restore test restores all of a recovery point; leave it empty"));
+    }
+    for (place, path) in request.include.iter().enumerate() {
+        let leaves = path.is_empty() || path.split('/').any(|part| part == "..") || path.contains('\0');
+        if leaves {
+            return Err(Refusal::invalid(
+                &format!("include[{place}]"),
+                format!("`{path}` is not a path below the resource"),
+            ));
+        }
+    }
+    let Some(vault) = step.state.vaults.get(&point.vault) else {
+        return Err(Refusal::request("recovery_point", format!("its vault `{}` does not exist any more", point.vault)));
+    };
+    let region = vault.region.clone();
+    let id = JobId::new(step.draw);
+    let detail = JobDetail::Restore {
+        recovery_point: request.recovery_point.clone(),
+        vault: point.vault.clone(),
+        target: request.target.clone(),
+        overwrite: request.overwrite,
+        test_run: request.test.as_ref().map(|test| test.test_run),
+        restore_testing_plan: request.test.as_ref().map(|test| test.restore_testing_plan.clone()),
+        created_location: None,
+        verdict: None,
+        sandbox_removed: request.test.as_ref().map(|_| false),
+    };
+    let mut job = new_job(step, id, JobKind::Restore, point.resource.clone(), region, detail);
+    job.resource_type = Some(point.resource_type);
+    job.parent = Some(point.job_id);
+    job.created_by = point.created_by.clone();
+    let mut row = JobRow::new(job);
+    row.include = request.include.clone();
+    row.validation_window_hours = request.test.as_ref().map_or(0, |test| test.validation_window_hours);
+    row.uses = vec![request.recovery_point.clone()];
+    Ok(Accepted::job(step.create(row)))
+}

@@ -1,0 +1,33 @@
+//! `start-vault-check`: a vault read through.
+
+use job_events::StartVaultCheck;
+use job_model::{JobDetail, JobId, JobKind, VaultState};
+
+use crate::decide::orders::task;
+use crate::decide::runs::new_job;
+use crate::decide::{Accepted, Refusal, Step};
+use crate::state::JobRow;
+
+pub(crate) fn handle(step: &mut Step<'_>, request: &StartVaultCheck) -> Result<Accepted, Refusal> {
+    let Some(vault) = step.state.vaults.get(&request.vault) else {
+        return Err(Refusal::not_found("vault", format!("vault `{}` does not exist", request.vault)));
+    };
+    if vault.state != VaultState::Available {
+        return Err(Refusal::request(
+            "vault",
+            format!("vault `{}` is not AVAILABLE; there is nothing to check", vault.name),
+        ));
+    }
+    let region = vault.region.clone();
+    let detail = JobDetail::Maintenance {
+        vault: Some(request.vault.clone()),
+        task: task::CHECK_VAULT.to_owned(),
+        recovery_point: None,
+        restore_job_id: None,
+    };
+    let id = JobId::new(step.draw);
+    let job = new_job(step, id, JobKind::Maintenance, request.vault.clone(), region, detail);
+    let mut row = JobRow::new(job);
+    row.read_data = request.read_data;
+    Ok(Accepted::job(step.create(row)))
+}

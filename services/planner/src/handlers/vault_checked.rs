@@ -1,0 +1,40 @@
+//! `vault-checked`: what a check of a vault saw. A vault with damage is a job that FAILED: nobody reads the message of a
+//! job that COMPLETED.
+
+use job_events::VaultChecked;
+use job_model::{FailureCode, JobEvent, MessageCategory, Severity};
+
+use crate::decide::{Step, attempt, ends, explain};
+
+pub(crate) fn handle(step: &mut Step<'_>, fact: &VaultChecked) {
+    let Some(mut row) = attempt::current(step, &fact.attempt) else { return };
+    let failures = fact.findings.iter().filter(|finding| finding.severity == Severity::Failure).count();
+    let event = if failures > 0 { JobEvent::FailedForGood } else { JobEvent::Succeeded };
+    if !step.advance(&mut row, event) {
+        return;
+    }
+    row.job.progress.bytes_read = fact.bytes_read;
+    row.job.progress.bytes_done = fact.bytes_read;
+    row.job.progress.items_done = fact.snapshots;
+    let seen = format!("{} snapshots, {} packs, {} bytes read", fact.snapshots, fact.packs_read, fact.bytes_read);
+    let worst = fact.findings.iter().max_by_key(|finding| finding.severity);
+    match worst {
+        None => explain(&mut row.job, MessageCategory::Success, seen),
+        Some(worst) if failures > 0 => {
+            let code = FailureCode::VaultDamaged;
+            let text = format!(
+                "{code}: {failures} of {} findings are damage, first `{}`: {} ({seen})",
+                fact.findings.len(),
+                worst.subject,
+                worst.message
+            );
+            explain(&mut row.job, MessageCategory::Failure, text);
+        }
+        Some(worst) => {
+            let text =
+                format!("{} findings, first `{}`: {} ({seen})", fact.findings.len(), worst.subject, worst.message);
+            explain(&mut row.job, MessageCategory::Issues, text);
+        }
+    }
+    ends::keep_ended(step, row);
+}

@@ -1,0 +1,138 @@
+//! Everything the planner knows, in memory. It is loaded from the store at start, changed by one step at a time, and
+//! every step's changed rows are written in the transaction of the step. Ended jobs leave after 30 days, so that its
+//! size follows what is protected, not how long the planner has lived.
+
+mod rows;
+mod shelf;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use job_model::{
+    Arn, BackupPlan, BackupRule, CreatedBy, JobId, JobState, PlanId, Resource, RuleId, Selection, SelectionId, Vault,
+};
+
+pub(crate) use rows::{AnswerRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, StopReason, StreamRow};
+pub(crate) use shelf::Shelf;
+
+/// All tables.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) resources: Shelf<Arn, Resource>,
+    pub(crate) vaults: Shelf<Arn, Vault>,
+    pub(crate) plans: Shelf<(PlanId, u32), PlanRow>,
+    pub(crate) selections: Shelf<SelectionId, Selection>,
+    pub(crate) cursors: Shelf<(PlanId, RuleId), CursorRow>,
+    pub(crate) points: Shelf<Arn, PointRow>,
+    pub(crate) answers: Shelf<String, AnswerRow>,
+    pub(crate) streams: Shelf<String, StreamRow>,
+    pub(crate) meta: Shelf<(), MetaRow>,
+    jobs: Shelf<JobId, JobRow>,
+    /// Jobs that have not ended, or whose order has yet to be taken from the bus.
+    open: BTreeSet<JobId>,
+}
+
+impl State {
+    /// The job with that id.
+    pub(crate) fn job(&self, id: JobId) -> Option<&JobRow> {
+        self.jobs.get(&id)
+    }
+
+    /// All jobs.
+    pub(crate) fn jobs(&self) -> impl DoubleEndedIterator<Item = &JobRow> {
+        self.jobs.values()
+    }
+
+    /// Jobs that have not ended, in the order in which they get their turn.
+    pub(crate) fn open_jobs(&self) -> Vec<&JobRow> {
+        let mut open: Vec<&JobRow> =
+            self.open.iter().filter_map(|id| self.jobs.get(id)).filter(|row| !row.job.state.is_terminal()).collect();
+        open.sort_by_key(|row| (row.job.scheduled_at, row.job.created_at, row.job.id));
+        open
+    }
+
+    /// Jobs that ended while their order may still be on the bus.
+    pub(crate) fn to_withdraw(&self) -> Vec<&JobRow> {
+        self.open.iter().filter_map(|id| self.jobs.get(id)).filter(|row| row.withdraw).collect()
+    }
+
+    /// Puts a job.
+    pub(crate) fn put_job(&mut self, row: JobRow) {
+        let id = row.job.id;
+        if row.job.state.is_terminal() && !row.withdraw {
+            self.open.remove(&id);
+        } else {
+            self.open.insert(id);
+        }
+        self.jobs.put(id, row);
+    }
+
+    /// Takes a job out of the ledger.
+    pub(crate) fn remove_job(&mut self, id: JobId) {
+        self.open.remove(&id);
+        self.jobs.remove(&id);
+    }
+
+    /// Puts a job that came from the store.
+    pub(crate) fn load_job(&mut self, row: JobRow) {
+        if !row.job.state.is_terminal() || row.withdraw {
+            self.open.insert(row.job.id);
+        }
+        self.jobs.load(row.job.id, row);
+    }
+
+    /// The jobs that changed since the last call.
+    pub(crate) fn take_job_changes(&mut self) -> Vec<(JobId, Option<JobRow>)> {
+        self.jobs.take_changes()
+    }
+
+    /// The newest version of every plan that is not deleted.
+    pub(crate) fn current_plans(&self) -> Vec<&BackupPlan> {
+        let mut newest: BTreeMap<PlanId, &PlanRow> = BTreeMap::new();
+        for row in self.plans.values() {
+            // Versions of a plan lie in ascending order.
+            newest.insert(row.plan.id, row);
+        }
+        newest.into_values().filter(|row| row.deleted_at.is_none()).map(|row| &row.plan).collect()
+    }
+
+    /// The newest version of a plan that is not deleted.
+    pub(crate) fn current_plan(&self, id: PlanId) -> Option<&BackupPlan> {
+        self.current_plans().into_iter().find(|plan| plan.id == id)
+    }
+
+    /// The rule that made a job, as it was then.
+    pub(crate) fn rule_of(&self, created_by: &CreatedBy) -> Option<&BackupRule> {
+        let row = self.plans.get(&(created_by.plan_id, created_by.plan_version))?;
+        row.plan.rules.iter().find(|rule| rule.id == created_by.rule_id)
+    }
+
+    /// The selections of a plan.
+    pub(crate) fn selections_of(&self, plan: PlanId) -> impl Iterator<Item = &Selection> {
+        self.selections.values().filter(move |selection| selection.plan_id == plan)
+    }
+
+    /// Recovery points of a resource, newest last.
+    pub(crate) fn points_of(&self, resource: &Arn) -> Vec<&PointRow> {
+        let mut points: Vec<&PointRow> = self.points.values().filter(|row| row.point.resource == *resource).collect();
+        points.sort_by_key(|row| (row.point.created_at, row.point.id));
+        points
+    }
+
+    /// Whether an open job needs this recovery point.
+    pub(crate) fn in_use(&self, point: &Arn) -> bool {
+        self.open
+            .iter()
+            .filter_map(|id| self.jobs.get(id))
+            .any(|row| row.uses.contains(point) && (!row.job.state.is_terminal() || row.withdraw))
+    }
+
+    /// The numbers of the installation.
+    pub(crate) fn meta(&self) -> MetaRow {
+        self.meta.get(&()).cloned().unwrap_or_default()
+    }
+
+    /// How many jobs are in a state.
+    pub(crate) fn count(&self, state: JobState) -> usize {
+        self.open.iter().filter_map(|id| self.jobs.get(id)).filter(|row| row.job.state == state).count()
+    }
+}

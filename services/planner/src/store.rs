@@ -1,0 +1,133 @@
+//! The planner's trees: which there are, how they are loaded and how a step's changes are written.
+
+use job_model::{Resource, Selection, Vault};
+use serde::{Deserialize, Serialize};
+use state_store::{Record, StoreError, Table, Tx};
+
+use crate::state::{AnswerRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, State, StreamRow};
+
+/// Declares a stored shape around a type of the planner.
+macro_rules! stored {
+    ($($name:ident($inner:ty)),+ $(,)?) => {
+        $(
+            #[derive(Serialize, Deserialize)]
+            #[serde(transparent)]
+            struct $name($inner);
+
+            impl Record for $name {
+                const VERSION: u8 = 1;
+            }
+        )+
+    };
+}
+
+stored!(
+    StoredResource(Resource),
+    StoredVault(Vault),
+    StoredPlan(PlanRow),
+    StoredSelection(Selection),
+    StoredCursor(CursorRow),
+    StoredPoint(PointRow),
+    StoredJob(JobRow),
+    StoredAnswer(AnswerRow),
+    StoredStream(StreamRow),
+    StoredMeta(MetaRow),
+);
+
+const RESOURCES: Table<StoredResource> = Table::new("resources");
+const VAULTS: Table<StoredVault> = Table::new("vaults");
+const PLANS: Table<StoredPlan> = Table::new("plans");
+const SELECTIONS: Table<StoredSelection> = Table::new("selections");
+const CURSORS: Table<StoredCursor> = Table::new("schedule-cursors");
+const POINTS: Table<StoredPoint> = Table::new("recovery-points");
+const JOBS: Table<StoredJob> = Table::new("jobs");
+const ANSWERS: Table<StoredAnswer> = Table::new("request-answers");
+const STREAMS: Table<StoredStream> = Table::new("streams");
+const META: Table<StoredMeta> = Table::new("meta");
+
+const META_KEY: &[u8] = b"installation";
+
+/// Everything the planner knows, from its trees.
+pub(crate) fn load(tx: &Tx<'_>) -> Result<State, StoreError> {
+    let mut state = State::default();
+    for (_, StoredResource(row)) in tx.scan(&RESOURCES, b"")? {
+        state.resources.load(row.arn.clone(), row);
+    }
+    for (_, StoredVault(row)) in tx.scan(&VAULTS, b"")? {
+        state.vaults.load(row.access.arn.clone(), row);
+    }
+    for (_, StoredPlan(row)) in tx.scan(&PLANS, b"")? {
+        state.plans.load((row.plan.id, row.plan.version), row);
+    }
+    for (_, StoredSelection(row)) in tx.scan(&SELECTIONS, b"")? {
+        state.selections.load(row.id, row);
+    }
+    for (_, StoredCursor(row)) in tx.scan(&CURSORS, b"")? {
+        state.cursors.load((row.plan_id, row.rule_id), row);
+    }
+    for (_, StoredPoint(row)) in tx.scan(&POINTS, b"")? {
+        state.points.load(row.point.arn.clone(), row);
+    }
+    for (_, StoredJob(row)) in tx.scan(&JOBS, b"")? {
+        state.load_job(row);
+    }
+    for (_, StoredAnswer(row)) in tx.scan(&ANSWERS, b"")? {
+        state.answers.load(row.key.clone(), row);
+    }
+    for (_, StoredStream(row)) in tx.scan(&STREAMS, b"")? {
+        state.streams.load(row.stream.clone(), row);
+    }
+    if let Some(StoredMeta(row)) = tx.get(&META, META_KEY)? {
+        state.meta.load((), row);
+    }
+    Ok(state)
+}
+
+/// Writes what changed since the last time.
+pub(crate) fn save(tx: &mut Tx<'_>, state: &mut State) -> Result<(), StoreError> {
+    for (key, row) in state.resources.take_changes() {
+        write(tx, &RESOURCES, &digest(key.as_str()), row.map(StoredResource))?;
+    }
+    for (key, row) in state.vaults.take_changes() {
+        write(tx, &VAULTS, &digest(key.as_str()), row.map(StoredVault))?;
+    }
+    for ((plan, version), row) in state.plans.take_changes() {
+        let key = [plan.as_uuid().as_bytes().as_slice(), &version.to_be_bytes()].concat();
+        write(tx, &PLANS, &key, row.map(StoredPlan))?;
+    }
+    for (key, row) in state.selections.take_changes() {
+        write(tx, &SELECTIONS, key.as_uuid().as_bytes(), row.map(StoredSelection))?;
+    }
+    for ((plan, rule), row) in state.cursors.take_changes() {
+        let key = [plan.as_uuid().as_bytes().as_slice(), rule.as_uuid().as_bytes()].concat();
+        write(tx, &CURSORS, &key, row.map(StoredCursor))?;
+    }
+    for (key, row) in state.points.take_changes() {
+        write(tx, &POINTS, &digest(key.as_str()), row.map(StoredPoint))?;
+    }
+    for (key, row) in state.take_job_changes() {
+        write(tx, &JOBS, key.as_uuid().as_bytes(), row.map(StoredJob))?;
+    }
+    for (key, row) in state.answers.take_changes() {
+        write(tx, &ANSWERS, &digest(&key), row.map(StoredAnswer))?;
+    }
+    for (key, row) in state.streams.take_changes() {
+        write(tx, &STREAMS, key.as_bytes(), row.map(StoredStream))?;
+    }
+    for ((), row) in state.meta.take_changes() {
+        write(tx, &META, META_KEY, row.map(StoredMeta))?;
+    }
+    Ok(())
+}
+
+/// ARNs and request ids may be longer than a key; rows carry them whole.
+fn digest(text: &str) -> [u8; 16] {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, text.as_bytes()).into_bytes()
+}
+
+fn write<R: Record>(tx: &mut Tx<'_>, table: &Table<R>, key: &[u8], row: Option<R>) -> Result<(), StoreError> {
+    match row {
+        Some(row) => tx.put(table, key, &row),
+        None => tx.delete(table, key).map(|_| ()),
+    }
+}
