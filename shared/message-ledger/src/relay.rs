@@ -53,7 +53,8 @@ impl Ledger {
             let (ledger, stop) = (self.clone(), stop.clone());
             async move { ledger.report(stop).await }
         });
-        for region in self.inner.lines.keys().cloned() {
+        let regions: Vec<_> = self.inner.lines.keys().cloned().collect();
+        for region in regions {
             let (ledger, stop) = (self.clone(), stop.clone());
             loops.spawn(async move { ledger.relay_region(&region, stop).await });
         }

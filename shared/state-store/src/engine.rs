@@ -171,3 +171,6 @@ fn after_transaction_before_barrier() {
 fn after_barrier() {
     fail_point!("store::after_barrier", |_| std::process::abort());
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,9 @@ use crate::{KEY_BYTES_MAX, ROW_BYTES_MAX};
 /// The tree of counters.
 pub(crate) const COUNTERS: &str = "~counters";
 
+/// Keys and stored values, in order.
+type StoredRows = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A transaction: reads see its own writes, and nothing is visible to others before it is committed as a whole.
 pub struct Tx<'a> {
     backend: &'a dyn Backend,
@@ -257,7 +260,7 @@ impl<'a> Tx<'a> {
         range: KeyRange<'_>,
         direction: Direction,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<StoredRows, StoreError> {
         let mut merged = Vec::new();
         if limit == 0 {
             return Ok(merged);
@@ -304,3 +307,6 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     end[last] += 1;
     Some(end)
 }
+
+#[cfg(test)]
+mod tests;

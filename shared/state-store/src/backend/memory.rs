@@ -14,6 +14,8 @@ pub(crate) struct Memory {
     undo: Vec<(String, Vec<u8>, Option<Vec<u8>>)>,
     #[cfg(test)]
     pub(crate) faults: Faults,
+    #[cfg(test)]
+    pub(crate) barriers: usize,
 }
 
 /// What a test makes fail.
@@ -101,5 +103,48 @@ impl Backend for Memory {
         Faults::check(&self.faults.barrier, "sync the data file")?;
         self.undo.clear();
         Ok(())
+    }
+}
+
+/// A database that outlives its store, as a disk does.
+#[cfg(test)]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared(pub(crate) std::sync::Arc<std::sync::Mutex<Memory>>);
+
+#[cfg(test)]
+impl Shared {
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.0.lock().unwrap()
+    }
+}
+
+#[cfg(test)]
+impl Backend for Shared {
+    fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        self.lock().get(tree, key)
+    }
+
+    fn visit(
+        &self,
+        tree: &str,
+        range: KeyRange<'_>,
+        direction: Direction,
+        visitor: Visitor<'_>,
+    ) -> Result<(), BackendError> {
+        self.lock().visit(tree, range, direction, visitor)
+    }
+
+    fn trees(&self) -> Result<Vec<String>, BackendError> {
+        self.lock().trees()
+    }
+
+    fn commit(&mut self, writes: &Writes) -> Result<(), BackendError> {
+        self.lock().commit(writes)
+    }
+
+    fn barrier(&mut self, number: u64) -> Result<(), BackendError> {
+        let mut memory = self.lock();
+        memory.barriers += 1;
+        memory.barrier(number)
     }
 }
