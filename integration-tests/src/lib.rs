@@ -1,4 +1,6 @@
 //! What the journeys across processes share: an installation of child processes, an S3 server, an OTLP sink.
 
+pub mod cycle;
+pub mod installation;
 pub mod otlp_sink;
 pub mod s3_store;

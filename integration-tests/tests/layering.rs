@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["job-events", "telemetry"],
     &["driver-api", "job-bus", "state-store", "service-host"],
     &["driver-filesystem", "driver-volume", "vault-engine", "message-ledger", "order-runner"],
-    &["attempt-control"],
+    &["attempt-control", "worker-host"],
     &["planner", "snapshot-worker", "copy-replicator", "restore-worker", "verifier"],
     &["holdfast"],
     &["integration-tests"],
@@ -62,8 +62,8 @@ fn every_crate_has_a_layer_and_depends_downwards_only() {
             continue;
         };
         for used in uses.iter().filter(|used| all.contains_key(*used)) {
-            let allowed = layer(used).is_some_and(|other| other < own)
-                || SAME_LAYER.contains(&(name.as_str(), used.as_str()));
+            let allowed =
+                layer(used).is_some_and(|other| other < own) || SAME_LAYER.contains(&(name.as_str(), used.as_str()));
             if !allowed {
                 wrong.push(format!("`{name}` depends on `{used}`, which is not below it"));
             }

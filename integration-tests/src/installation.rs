@@ -1,0 +1,89 @@
+//! A whole installation on this machine: a nats-server and each service as a child process that a test may kill, pause, and
+//! start again, with crashes planned at a given boundary.
+
+mod conversation;
+mod processes;
+
+pub use conversation::{Rejected, wait_until};
+pub use processes::{Instance, Options, program};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use job_bus::server_process::{NatsServer, ServerOptions};
+use job_bus::{Bus, BusConfig};
+use job_model::Region;
+
+/// Why an installation or a conversation with it failed; tests print it.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A running installation. Dropping it kills every process.
+pub struct Installation {
+    /// Where everything lies.
+    pub dir: PathBuf,
+    /// The two regions: the one of the resources, the one of the copies.
+    pub regions: [Region; 2],
+    nats: NatsServer,
+    bus: Bus,
+    options: Options,
+    children: Mutex<BTreeMap<Instance, Child>>,
+}
+
+impl std::fmt::Debug for Installation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Installation").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Installation {
+    /// Starts a server and every service in `dir`, and waits until the planner answers.
+    ///
+    /// # Errors
+    /// When a program is missing or nothing answers in time.
+    pub async fn start(dir: &Path, options: Options) -> Result<Self, Failure> {
+        let regions = ["ap-northeast-1".parse()?, "ap-northeast-3".parse()?];
+        let nats = NatsServer::start(ServerOptions { dir: dir.join("nats"), ..ServerOptions::default() })?;
+        let config = BusConfig {
+            url: nats.url(),
+            name: "integration-tests".to_owned(),
+            user: None,
+            password_file: None,
+            nkey_seed_file: None,
+            inbox_prefix: None,
+            ca_file: None,
+        };
+        let bus = Bus::connect(&config, Duration::from_secs(20)).await?;
+        let installation =
+            Self { dir: dir.to_owned(), regions, nats, bus, options, children: Mutex::new(BTreeMap::new()) };
+        installation.write_configuration()?;
+        for instance in installation.instances() {
+            installation.spawn(&instance, None)?;
+        }
+        installation.wait_until_ready().await?;
+        Ok(installation)
+    }
+
+    /// The bus, as seen by an operator.
+    #[must_use]
+    pub const fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// The server, to kill and restart.
+    pub fn nats(&mut self) -> &mut NatsServer {
+        &mut self.nats
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        let all: Vec<Instance> =
+            self.children.get_mut().map(|children| children.keys().cloned().collect()).unwrap_or_default();
+        for instance in all {
+            self.kill9(&instance);
+        }
+    }
+}

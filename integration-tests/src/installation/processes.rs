@@ -1,0 +1,209 @@
+//! The processes of an installation: configuration, start, death.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{MutexGuard, PoisonError};
+
+use job_events::subjects::Service;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Failure, Installation};
+
+/// One process: a service, in a region where there is one per region.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instance {
+    /// The service.
+    pub service: Service,
+    /// Which of the two regions; none for those that serve both.
+    pub region: Option<usize>,
+    /// Tells several of the same service and region apart.
+    pub number: u8,
+}
+
+impl Instance {
+    /// The first of a worker in a region.
+    #[must_use]
+    pub const fn worker(service: Service, region: usize) -> Self {
+        Self { service, region: Some(region), number: 1 }
+    }
+
+    /// The one of a service that serves both regions.
+    #[must_use]
+    pub const fn single(service: Service) -> Self {
+        Self { service, region: None, number: 1 }
+    }
+}
+
+/// How an installation is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where traces, metrics and logs go.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Installation {
+    /// Every process of the installation.
+    #[must_use]
+    pub fn instances(&self) -> Vec<Instance> {
+        let mut all = vec![Instance::single(Service::Planner), Instance::single(Service::Verifier)];
+        for service in [Service::SnapshotWorker, Service::CopyReplicator, Service::RestoreWorker] {
+            all.extend((0..self.regions.len()).map(|region| Instance::worker(service, region)));
+        }
+        all
+    }
+
+    fn name(&self, instance: &Instance) -> String {
+        match instance.region {
+            Some(region) => format!("{}-{}-{}", instance.service, self.regions[region], instance.number),
+            None => format!("{}-{}", instance.service, instance.number),
+        }
+    }
+
+    /// The log of a process, all its lives in one file.
+    #[must_use]
+    pub fn log_file(&self, instance: &Instance) -> PathBuf {
+        self.dir.join("logs").join(format!("{}.log", self.name(instance)))
+    }
+
+    fn config_file(&self, instance: &Instance) -> PathBuf {
+        self.dir.join("config").join(format!("{}.toml", self.name(instance)))
+    }
+
+    /// Where restore tests put what they restore.
+    #[must_use]
+    pub fn sandbox(&self, region: usize) -> PathBuf {
+        self.dir.join("sandbox").join(self.regions[region].as_str())
+    }
+
+    /// File with the password of all vaults.
+    #[must_use]
+    pub fn vault_password_file(&self) -> PathBuf {
+        self.dir.join("vault.password")
+    }
+
+    pub(super) fn write_configuration(&self) -> Result<(), Failure> {
+        for dir in ["config", "logs", "state"] {
+            fs::create_dir_all(self.dir.join(dir))?;
+        }
+        fs::write(self.vault_password_file(), "correct horse battery staple\n")?;
+        Ok(())
+    }
+
+    fn configuration(&self, instance: &Instance) -> Result<String, Failure> {
+        let name = self.name(instance);
+        let mut text = String::new();
+        let url = self.nats.url();
+        if let Some(region) = instance.region {
+            writeln!(text, "region = \"{}\"", self.regions[region])?;
+            if instance.service == Service::RestoreWorker {
+                fs::create_dir_all(self.sandbox(region))?;
+                writeln!(text, "sandbox_root = {:?}", self.sandbox(region))?;
+            }
+        }
+        writeln!(text, "[common]\ninstance = \"{name}\"\nstate_dir = {:?}", self.dir.join("state").join(&name))?;
+        writeln!(text, "stop_wait = \"5s\"")?;
+        writeln!(text, "[common.telemetry]\nlog_filter = \"info\"")?;
+        if let Some(endpoint) = &self.options.otlp_endpoint {
+            writeln!(text, "otlp_endpoint = \"{endpoint}\"")?;
+        }
+        match instance.region {
+            Some(_) => writeln!(text, "[nats]\nurl = \"{url}\"\nname = \"{name}\"")?,
+            None => {
+                for region in &self.regions {
+                    writeln!(text, "[regions.{region}.nats]\nurl = \"{url}\"\nname = \"{name}\"")?;
+                }
+            }
+        }
+        if instance.service != Service::Planner {
+            writeln!(text, "[keys.main]\npassword_file = {:?}", self.vault_password_file())?;
+        }
+        Ok(text)
+    }
+
+    /// Starts a process. `failpoints` plans a crash, for example `runner::after_effect_before_result=return`.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn spawn(&self, instance: &Instance, failpoints: Option<&str>) -> Result<(), Failure> {
+        fs::write(self.config_file(instance), self.configuration(instance)?)?;
+        let log = File::options().create(true).append(true).open(self.log_file(instance))?;
+        let mut command = Command::new(program()?);
+        command
+            .args(["service", instance.service.as_str(), "--config"])
+            .arg(self.config_file(instance))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .env_remove("FAILPOINTS");
+        if let Some(failpoints) = failpoints {
+            command.env("FAILPOINTS", failpoints);
+        }
+        let child = command.spawn()?;
+        if let Some(mut before) = self.children().insert(instance.clone(), child) {
+            end(&mut before);
+        }
+        Ok(())
+    }
+
+    /// Kills a process as a power cut would, and waits until it is gone.
+    pub fn kill9(&self, instance: &Instance) {
+        let child = self.children().remove(instance);
+        if let Some(mut child) = child {
+            end(&mut child);
+        }
+    }
+
+    /// How a process ended, if it has.
+    pub fn ended(&self, instance: &Instance) -> Option<ExitStatus> {
+        self.children().get_mut(instance).and_then(|child| child.try_wait().ok().flatten())
+    }
+
+    /// Freezes a process: it keeps its connections and knows nothing of the time that passes.
+    pub fn pause(&self, instance: &Instance) {
+        self.signal(instance, Signal::STOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub fn resume(&self, instance: &Instance) {
+        self.signal(instance, Signal::CONT);
+    }
+
+    /// Asks a process to end, as `systemctl stop` does.
+    pub fn terminate(&self, instance: &Instance) {
+        self.signal(instance, Signal::TERM);
+    }
+
+    fn children(&self) -> MutexGuard<'_, BTreeMap<Instance, Child>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn signal(&self, instance: &Instance, signal: Signal) {
+        let pid =
+            self.children().get(instance).and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // A process that is gone already needs no signal.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+/// The `holdfast` beside the test: cargo puts both below the same target directory.
+///
+/// # Errors
+/// When it is not built.
+pub fn program() -> Result<PathBuf, Failure> {
+    let test = std::env::current_exe()?;
+    test.ancestors()
+        .map(|dir| dir.join("holdfast"))
+        .find(|path| path.is_file())
+        .ok_or_else(|| "`holdfast` is not built; type: cargo build -p holdfast --features holdfast/failpoints".into())
+}
+
+fn end(child: &mut Child) {
+    // Both fail only for a process that is gone already.
+    drop(child.kill());
+    drop(child.wait());
+}
