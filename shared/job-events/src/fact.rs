@@ -248,7 +248,8 @@ pub struct VerdictReached {
     pub progress: Progress,
 }
 
-/// A selected resource had no eligible recovery point: a failure, never a missing row.
+/// A selected resource could not be proven restorable: no eligible recovery point, a restore that failed, or one that
+/// never ended. A failure, never a missing row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceUnproven {
     /// The test.
@@ -257,9 +258,12 @@ pub struct ResourceUnproven {
     pub restore_testing_plan: String,
     /// The resource.
     pub resource: Arn,
+    /// The recovery point that was to prove it; none where none was eligible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_point: Option<Arn>,
     /// The conclusion, always FAILED.
     pub verdict: Verdict,
-    /// Why no recovery point was eligible.
+    /// Why it could not be proven.
     pub finding: Finding,
 }
 
