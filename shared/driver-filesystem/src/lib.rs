@@ -1,1 +1,110 @@
 //! Captures and restores file trees with all their metadata.
+//!
+//! # What is kept
+//!
+//! Types, modes, numeric owners with their names, times of change in nanoseconds, extended attributes with ACLs and
+//! capabilities, hard links, devices, pipes, sockets, names that are no UTF-8: in nodes that restic understands. What such
+//! a node cannot hold (inode flags, project id, which parts of a sparse file have data) is kept in a sidecar, see
+//! [`SIDECAR_NAME`]. As in restic, the time of the last access is not kept; nor are the times of birth and of the last
+//! change of metadata, which no system call can set. Space that was reserved but never written comes back as a hole.
+//!
+//! A capture stays on the file system (and mount) of the resource's root. Directories on which something else is mounted
+//! are kept as empty directories, files on which something is mounted are left out; both are listed in the facts.
+//!
+//! # How a change is noticed
+//!
+//! A file is taken over from the parent without reading it when path, device, inode, `ctime`, `mtime` and size are the
+//! parent's, its `ctime` is older than the parent's capture (else it may have changed again in the same tick of the
+//! clock), and the vault still has its content.
+//!
+//! # Restores
+//!
+//! A new target is built beside its place and renamed when it is whole. In an existing target, each file is written
+//! beside the one it replaces and renamed. A repeated restore keeps what is already right, judged by its content.
+//! Entries are held in memory while a restore or check runs: about 500 bytes each, and 32 bytes for each chunk.
+
+mod capture;
+mod check;
+mod content;
+mod extents;
+mod inode;
+mod owners;
+mod plan;
+mod queue;
+mod restore;
+mod sidecar;
+
+use driver_api::{
+    Capture, CaptureRequest, Check, CheckRequest, Driver, DriverError, Probe, RestoreRequest, Restored, file_path,
+};
+use job_model::ResourceType;
+use rustix::fs::{CWD, Mode, OFlags};
+
+pub use sidecar::SIDECAR_NAME;
+
+/// The driver for file trees.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FilesystemDriver;
+
+impl Driver for FilesystemDriver {
+    fn resource_type(&self) -> ResourceType {
+        ResourceType::Files
+    }
+
+    fn probe(&self, location: &str) -> Result<Probe, DriverError> {
+        let root = open_root(location)?;
+        let mut warnings = Vec::new();
+        if !rustix::process::geteuid().is_root() {
+            warnings.push(
+                "without root, files of other users may be unreadable and attributes in `trusted.` are not seen; run the \
+                 worker as root or give it CAP_DAC_READ_SEARCH and CAP_SYS_ADMIN"
+                    .to_owned(),
+            );
+        }
+        inode::Stat::of(&root).map_err(|e| io_error("read the attributes of", location, e))?;
+        Ok(Probe { size_bytes: None, warnings })
+    }
+
+    fn capture(&self, request: CaptureRequest<'_>) -> Result<Capture, DriverError> {
+        capture::run(&request)
+    }
+
+    fn restore(&self, request: RestoreRequest<'_>) -> Result<Restored, DriverError> {
+        restore::run(&request)
+    }
+
+    fn check(&self, request: CheckRequest<'_>) -> Result<Check, DriverError> {
+        check::run(&request)
+    }
+}
+
+/// Opens the root directory of a resource. The location may lead through symbolic links: the operator chose it.
+fn open_root(location: &str) -> Result<std::os::fd::OwnedFd, DriverError> {
+    use rustix::io::Errno;
+
+    let path = file_path(location)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::openat(CWD, path.as_path(), flags, Mode::empty()) {
+        Ok(root) => Ok(root),
+        Err(Errno::NOENT) => Err(DriverError::NotFound { location: location.to_owned() }),
+        Err(Errno::NOTDIR) => Err(DriverError::BadLocation {
+            location: location.to_owned(),
+            problem: "it is not a directory; register a single file's directory instead".to_owned(),
+        }),
+        Err(error) => Err(io_error("open", location, error)),
+    }
+}
+
+fn io_error(action: &'static str, path: impl Into<String>, source: impl Into<std::io::Error>) -> DriverError {
+    DriverError::Io { action, path: path.into(), source: source.into() }
+}
+
+/// A path for people: bytes that are no UTF-8 are replaced.
+fn display(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// A child's path below the resource.
+fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
+}

@@ -1,0 +1,174 @@
+//! Reads one file, twice if it changes meanwhile.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use driver_api::{Chunking, Control, DriverError, FileContent, WriteError};
+use job_model::{ExceptionKind, Progress};
+use rustix::fs::OFlags;
+use vault_format::{Node, NodeKind};
+
+use super::{Entry, Stored, Walk, open_quietly};
+use crate::extents::{Piece, ZERO_CHUNK_BYTES, data_extents, pieces};
+use crate::inode::{self, Place, Stat};
+use crate::sidecar::Attributes;
+
+/// What one reading of a file gave.
+enum Reading {
+    Whole(Stored, u64),
+    /// It changed meanwhile; what was read is a mixture.
+    Mixture(Stored, u64),
+    /// It could not be read, and that is noted.
+    Nothing,
+}
+
+impl Walk<'_> {
+    /// Stores a file; none when it could not be read, which is then noted as an exception.
+    pub(super) fn file(&self, directory: BorrowedFd<'_>, entry: &Entry) -> Result<Option<Node>, DriverError> {
+        if entry.stat.links < 2 {
+            return Ok(self.read(directory, entry)?.map(|stored| self.keep(entry, stored)));
+        }
+        // Other names of the same file wait for the first.
+        let slot = Arc::clone(self.linked.lock().entry(entry.stat.inode).or_default());
+        let mut slot = slot.lock();
+        if slot.is_none() {
+            *slot = self.read(directory, entry)?;
+        }
+        Ok(slot.clone().map(|stored| self.keep(entry, stored)))
+    }
+
+    fn keep(&self, entry: &Entry, stored: Stored) -> Node {
+        let size = match stored.node.kind {
+            NodeKind::File { size, .. } => size,
+            _ => 0,
+        };
+        self.note_attributes(&entry.path, stored.attributes);
+        self.count(entry, size);
+        Node { name: entry.name.clone(), ..stored.node }
+    }
+
+    fn read(&self, directory: BorrowedFd<'_>, entry: &Entry) -> Result<Option<Stored>, DriverError> {
+        let first = self.read_once(directory, entry)?;
+        let reading = if matches!(first, Reading::Mixture(..)) { self.read_once(directory, entry)? } else { first };
+        let (stored, bytes_new) = match reading {
+            Reading::Whole(stored, new) => (stored, new),
+            Reading::Mixture(stored, new) => {
+                let message = "it changed both times it was read; its content is a mixture".to_owned();
+                self.except_as(&entry.path, ExceptionKind::ChangedWhileReading, message);
+                (stored, new)
+            }
+            Reading::Nothing => return Ok(None),
+        };
+        self.request.control.advance(Progress { bytes_new, ..Progress::default() });
+        Ok(Some(stored))
+    }
+
+    fn read_once(&self, directory: BorrowedFd<'_>, entry: &Entry) -> Result<Reading, DriverError> {
+        let opened = open_quietly(directory, &entry.name, OFlags::empty()).and_then(|fd| Ok((Stat::of(&fd)?, fd)));
+        let (before, fd) = match opened {
+            Ok((stat, fd)) => (stat, fd),
+            Err(error) => {
+                self.except(&entry.path, error);
+                return Ok(Reading::Nothing);
+            }
+        };
+        if !before.is_file() {
+            let message = format!("it was a file when it was listed and is now {:?}", before.kind);
+            self.except_as(&entry.path, ExceptionKind::ChangedWhileReading, message);
+            return Ok(Reading::Nothing);
+        }
+        let file = File::from(fd);
+        let read = data_extents(&file, before.size).map_err(WriteError::Source).and_then(|extents| {
+            let content = self.store(&file, &pieces(before.size, extents.as_deref()))?;
+            Ok((content, extents))
+        });
+        let (content, extents) = match read {
+            Ok(read) => read,
+            Err(_) if self.request.control.is_stopped() => return Err(DriverError::Stopped),
+            Err(WriteError::Source(error)) => {
+                let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                let kind = if denied { ExceptionKind::PermissionDenied } else { ExceptionKind::ReadFailed };
+                self.except_as(&entry.path, kind, error.to_string());
+                return Ok(Reading::Nothing);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let attributes = Attributes {
+            flags: inode::flags(&file).unwrap_or(0) & inode::FLAGS_KEPT,
+            project: inode::project(&file),
+            // A file that was cut meanwhile has no extents beyond its new end.
+            data: extents.filter(|_| content.size == before.size),
+        };
+        let xattrs = self.xattrs(Place::Open(file.as_fd()), &entry.path);
+        let as_read = Entry { name: entry.name.clone(), path: entry.path.clone(), stat: before };
+        let kind = NodeKind::File { content: content.blobs, size: content.size };
+        let stored = Stored { node: self.node(&as_read, xattrs, kind), attributes };
+        let same = Stat::of(&file).is_ok_and(|after| after.same_state(&before)) && content.size == before.size;
+        Ok(if same { Reading::Whole(stored, content.bytes_new) } else { Reading::Mixture(stored, content.bytes_new) })
+    }
+
+    fn store(&self, file: &File, pieces: &[Piece]) -> Result<FileContent, WriteError> {
+        let mut content = FileContent::default();
+        for piece in pieces {
+            match *piece {
+                Piece::Data(start, end) => {
+                    let mut source = Range { file, position: start, end, control: self.request.control };
+                    let part = self.request.writer.write_content(Chunking::ContentDefined, &mut source)?;
+                    content.blobs.extend(part.blobs);
+                    content.size += part.size;
+                    content.bytes_new += part.bytes_new;
+                    if part.size < end - start {
+                        // Cut by somebody meanwhile: nothing that follows would be at its place.
+                        break;
+                    }
+                }
+                Piece::Hole(length) => {
+                    let mut rest = length;
+                    while rest > 0 {
+                        let chunk = rest.min(ZERO_CHUNK_BYTES);
+                        content.blobs.push(self.zero_chunk(chunk, &mut content.bytes_new)?);
+                        rest -= chunk;
+                    }
+                    content.size += length;
+                }
+            }
+        }
+        Ok(content)
+    }
+
+    fn zero_chunk(&self, length: u64, bytes_new: &mut u64) -> Result<vault_format::Id, WriteError> {
+        if let Some(id) = self.zeros.lock().get(&length) {
+            return Ok(*id);
+        }
+        // At most 4 MiB.
+        let zeros = vec![0; usize::try_from(length).map_err(|e| WriteError::Source(io::Error::other(e)))?];
+        let (id, new) = self.request.writer.write_chunk(&zeros)?;
+        *bytes_new += if new { length } else { 0 };
+        self.zeros.lock().insert(length, id);
+        Ok(id)
+    }
+}
+
+/// A part of a file; ends when the work is to stop.
+struct Range<'a> {
+    file: &'a File,
+    position: u64,
+    end: u64,
+    control: &'a dyn Control,
+}
+
+impl Read for Range<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.control.is_stopped() {
+            return Err(io::Error::other("stopped on request"));
+        }
+        let wanted = usize::try_from(self.end - self.position).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.file.read_at(&mut buffer[..wanted], self.position)?;
+        self.position += count as u64;
+        self.control.advance(Progress { bytes_read: count as u64, ..Progress::default() });
+        Ok(count)
+    }
+}

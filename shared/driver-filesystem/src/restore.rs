@@ -1,0 +1,135 @@
+//! Restores: plan, fetch, metadata, sync.
+
+mod clean;
+mod decide;
+mod destination;
+mod fetch;
+mod findings;
+mod metadata;
+mod place;
+mod target;
+
+use driver_api::{DriverError, RestoreRequest, Restored};
+use job_model::{OverwritePolicy, PhaseTiming, Progress};
+use sha2::{Digest, Sha256};
+
+use crate::content::ZeroChunks;
+use crate::plan::Plan;
+use decide::Action;
+use destination::Destination;
+use findings::Findings;
+
+pub(crate) use target::{Target, open_beneath};
+
+/// Restores a tree.
+pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError> {
+    let mut phases = Phases { request, began: (request.elapsed_ms)(), done: Vec::new() };
+    if request.control.is_stopped() {
+        return Err(DriverError::Stopped);
+    }
+    let plan = Plan::load(request.reader, request.description, request.include)?;
+    let key = key(request);
+    let Some(destination) = Destination::open(request, &key)? else {
+        phases.end("plan");
+        return Ok(Restored { location: request.target.to_owned(), findings: Vec::new(), phases: phases.done });
+    };
+    let mut work = Work {
+        request,
+        target: &destination.target,
+        policy: destination.policy,
+        key: &key,
+        zeros: ZeroChunks::default(),
+        findings: Findings::default(),
+        actions: decide::decide(&plan, &destination.target, destination.policy)?,
+        plan,
+    };
+    if destination.is_new() {
+        work.actions[0] = Action::Update { locked: false };
+    }
+    work.announce();
+    work.compare()?;
+    phases.end("plan");
+    destination.begin(&key)?;
+    work.make_directories()?;
+    work.fetch()?;
+    work.place_others()?;
+    work.place_links()?;
+    phases.end("fetch");
+    work.clean()?;
+    work.finish_kept()?;
+    work.finish_directories()?;
+    work.finish_flags()?;
+    phases.end("metadata");
+    destination.complete(&key)?;
+    work.finish_root_flags(&destination)?;
+    phases.end("sync");
+    Ok(Restored { location: request.target.to_owned(), findings: work.findings.into_list(), phases: phases.done })
+}
+
+/// What every step needs.
+struct Work<'a> {
+    request: &'a RestoreRequest<'a>,
+    plan: Plan,
+    target: &'a Target,
+    policy: OverwritePolicy,
+    /// Part of the names of everything temporary.
+    key: &'a str,
+    zeros: ZeroChunks,
+    findings: Findings,
+    /// What to do about each entry.
+    actions: Vec<Action>,
+}
+
+impl Work<'_> {
+    /// Says how much there is to do.
+    fn announce(&self) {
+        let bytes = self.plan.entries.iter().filter(|e| e.leader.is_none()).map(crate::plan::Entry::size).sum::<u64>()
+            + self.plan.groups.keys().map(|leader| self.plan.entries[*leader].size()).sum::<u64>();
+        let items = self.plan.below_root().len() as u64;
+        self.request.control.advance(Progress {
+            bytes_total: Some(bytes),
+            items_total: Some(items),
+            ..Progress::default()
+        });
+    }
+
+    /// The name something temporary has beside an entry: the same whenever this restore is repeated.
+    fn beside(&self, index: usize, ending: &str) -> Vec<u8> {
+        format!(".holdfast-{}-{index:x}{ending}", self.key).into_bytes()
+    }
+
+    fn stop_if_told(&self) -> Result<(), DriverError> {
+        if self.request.control.is_stopped() { Err(DriverError::Stopped) } else { Ok(()) }
+    }
+
+    fn item_done(&self) {
+        self.request.control.advance(Progress { items_done: 1, ..Progress::default() });
+    }
+}
+
+/// 16 digits that stand for this recovery point, selection and target.
+fn key(request: &RestoreRequest<'_>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(request.reader.root().as_bytes());
+    for path in request.include {
+        hash.update(path.as_bytes());
+        hash.update([0]);
+    }
+    hash.update(request.target.as_os_str().as_encoded_bytes());
+    hex::encode(&hash.finalize()[..8])
+}
+
+struct Phases<'a> {
+    request: &'a RestoreRequest<'a>,
+    began: u64,
+    done: Vec<PhaseTiming>,
+}
+
+impl Phases<'_> {
+    fn end(&mut self, phase: &str) {
+        let now = (self.request.elapsed_ms)();
+        let duration_ms = now.saturating_sub(self.began);
+        self.done.push(PhaseTiming { phase: phase.to_owned(), duration_ms });
+        self.began = now;
+    }
+}

@@ -1,0 +1,47 @@
+//! Deletes what this restore left beside entries and, with the policy `exact`, what the recovery point does not have.
+
+use std::collections::HashSet;
+
+use driver_api::DriverError;
+use job_model::{FindingKind, OverwritePolicy};
+
+use super::Work;
+use super::decide::Action;
+use super::metadata::is_refusal;
+use super::target::remove;
+use crate::{inode, io_error, join, queue};
+
+impl Work<'_> {
+    pub(super) fn clean(&self) -> Result<(), DriverError> {
+        // A directory that was made just now can only have something of ours if it replaced something, and that lies in
+        // the directory that holds it.
+        let looked_into: Vec<usize> = (0..self.plan.entries.len())
+            .filter(|i| matches!(self.actions[*i], Action::Enter | Action::Update { .. }))
+            .collect();
+        queue::for_each(self.request.parallelism, self.request.control, &looked_into, |&index| {
+            let entry = &self.plan.entries[index];
+            let holder = self.target.directory(&entry.path)?;
+            let names = inode::list(&holder).map_err(|e| io_error("list", entry.display(), e))?;
+            let ours = format!(".holdfast-{}-", self.key).into_bytes();
+            let exact = self.policy == OverwritePolicy::Exact && entry.whole;
+            let known: HashSet<&[u8]> =
+                entry.children.clone().map(|child| &self.plan.entries[child].node.name[..]).collect();
+            for name in names {
+                let extra = exact && !known.contains(&name[..]);
+                if !name.starts_with(&ours) && !extra {
+                    continue;
+                }
+                match remove(&holder, &name) {
+                    Ok(()) => {}
+                    Err(error) if is_refusal(error) || error == rustix::io::Errno::BUSY => {
+                        let subject = crate::display(&join(&entry.path, &name));
+                        let message = std::io::Error::from(error).to_string();
+                        self.findings.warn(FindingKind::EntryUnexpected, "delete", subject, message);
+                    }
+                    Err(error) => return Err(io_error("delete", crate::display(&join(&entry.path, &name)), error)),
+                }
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! Content: what is there is compared, what is missing is fetched into files beside their places.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use driver_api::{BlobSpan, ContentRequest, ContentSink, DriverError};
+use job_model::Progress;
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::Work;
+use super::decide::Action;
+use super::target::open_beneath;
+use crate::content::has_span;
+use crate::extents::{Extent, within};
+use crate::inode::Stat;
+use crate::{io_error, queue};
+
+/// Files fetched together: enough to read each pack once, few enough to bound memory.
+const BATCH_FILES_MAX: usize = 4096;
+/// Files kept open while they are written.
+const OPEN_FILES_MAX: usize = 128;
+
+impl Work<'_> {
+    /// Reads the files that are there and have the right size.
+    pub(super) fn compare(&mut self) -> Result<(), DriverError> {
+        let candidates: Vec<usize> =
+            self.plan.below_root().filter(|index| self.actions[*index] == Action::Compare).collect();
+        let kept = Mutex::new(Vec::new());
+        queue::for_each(self.request.parallelism, self.request.control, &candidates, |&index| {
+            let entry = &self.plan.entries[index];
+            let holder = self.target.directory(&self.plan.entries[entry.holder].path)?;
+            let file = match open_beneath(&holder, &entry.node.name, OFlags::RDONLY) {
+                Ok(fd) => File::from(fd),
+                // What cannot be read is replaced.
+                Err(_) => return Ok(()),
+            };
+            let mut buffer = Vec::new();
+            for span in &entry.spans {
+                self.stop_if_told()?;
+                if !has_span(&file, span, &mut buffer).unwrap_or(false) {
+                    return Ok(());
+                }
+            }
+            kept.lock().push(index);
+            Ok(())
+        })?;
+        for index in candidates {
+            self.actions[index] = Action::Write { replaces: true };
+        }
+        for index in kept.into_inner() {
+            self.actions[index] = Action::Keep;
+        }
+        let kept_bytes: u64 =
+            self.plan.below_root().filter(|i| self.counts(*i)).map(|i| self.plan.entries[i].size()).sum();
+        self.request.control.advance(Progress { bytes_done: kept_bytes, ..Progress::default() });
+        Ok(())
+    }
+
+    /// Whether a file's bytes are dealt with without fetching them.
+    fn counts(&self, index: usize) -> bool {
+        let first = self.plan.entries[index].leader.is_none_or(|leader| leader == index);
+        first && !self.written(index)
+    }
+
+    /// Whether this entry's content is fetched (rather than kept, skipped, or linked from another name).
+    fn written(&self, index: usize) -> bool {
+        self.plan.entries[index].is_file()
+            && matches!(self.actions[index], Action::Write { .. })
+            && self.base(index) == index
+    }
+
+    /// The name that the others of its file are linked to: one whose content is right already, or the first to write.
+    pub(super) fn base(&self, index: usize) -> usize {
+        let Some(group) = self.plan.entries[index].leader.and_then(|leader| self.plan.groups.get(&leader)) else {
+            return index;
+        };
+        let kept = group.iter().find(|i| self.actions[**i] == Action::Keep);
+        let written = || group.iter().find(|i| matches!(self.actions[**i], Action::Write { .. }));
+        kept.or_else(written).copied().unwrap_or(index)
+    }
+
+    /// Fetches what is missing and puts it in place, batch by batch.
+    pub(super) fn fetch(&self) -> Result<(), DriverError> {
+        let files: Vec<usize> = self.plan.below_root().filter(|index| self.written(*index)).collect();
+        for batch in files.chunks(BATCH_FILES_MAX) {
+            self.fetch_batch(batch)?;
+        }
+        Ok(())
+    }
+
+    fn fetch_batch(&self, batch: &[usize]) -> Result<(), DriverError> {
+        let requests = Mutex::new(Vec::new());
+        let positions: Vec<usize> = (0..batch.len()).collect();
+        queue::for_each(self.request.parallelism, self.request.control, &positions, |&position| {
+            let spans = self.prepare(batch[position])?;
+            if !spans.is_empty() {
+                requests.lock().push(ContentRequest { file: position, spans });
+            }
+            Ok(())
+        })?;
+        let mut requests = requests.into_inner();
+        requests.sort_by_key(|request| request.file);
+        let files = batch.iter().map(|_| Mutex::new(None)).collect();
+        let sink = Sink { work: self, batch, files, open: AtomicUsize::new(0) };
+        if !requests.is_empty() {
+            self.request.reader.fetch(&requests, &sink, self.request.control)?;
+        }
+        drop(sink);
+        self.stop_if_told()?;
+        if batch.iter().any(|index| self.actions[*index] == (Action::Write { replaces: true })) {
+            // What replaces something must be on disk before it does.
+            rustix::fs::syncfs(self.target.root()).map_err(|e| io_error("sync", "", e))?;
+        }
+        queue::for_each(self.request.parallelism, self.request.control, batch, |&index| self.place_file(index))
+    }
+
+    /// Makes the file beside its place, or takes up the one an earlier attempt left, and says what it lacks.
+    fn prepare(&self, index: usize) -> Result<Vec<BlobSpan>, DriverError> {
+        let entry = &self.plan.entries[index];
+        let failed = |error: io::Error| io_error("make a file beside", entry.display(), error);
+        let holder = self.target.directory(&self.plan.entries[entry.holder].path)?;
+        let name = self.beside(index, "");
+        let (file, is_new) = match open_part(&holder, &name) {
+            Ok(opened) => opened,
+            Err(error) => return Err(failed(error.into())),
+        };
+        file.set_len(entry.size()).map_err(failed)?;
+        let extents = entry.attributes.data.as_deref();
+        let mut missing = Vec::new();
+        let mut buffer = Vec::new();
+        for span in &entry.spans {
+            let is_hole = extents.is_some_and(|e| within(e, span.offset, u64::from(span.length)).next().is_none());
+            let present = if is_new {
+                is_hole && self.zeros.is_zero(span)
+            } else {
+                self.stop_if_told()?;
+                has_span(&file, span, &mut buffer).map_err(failed)?
+            };
+            if present {
+                let bytes_done = u64::from(span.length);
+                self.request.control.advance(Progress { bytes_done, ..Progress::default() });
+            } else {
+                missing.push(*span);
+            }
+        }
+        Ok(missing)
+    }
+}
+
+/// Opens the file beside an entry's place, and says whether it is new.
+fn open_part(holder: &OwnedFd, name: &[u8]) -> rustix::io::Result<(File, bool)> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let create = || {
+        rustix::fs::openat(holder, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)
+            .map(|fd| (File::from(fd), true))
+    };
+    match create() {
+        Err(Errno::EXIST) => {}
+        other => return other,
+    }
+    let usable = open_beneath(holder, name, OFlags::RDWR)
+        .and_then(|fd| Ok((Stat::of(&fd)?, fd)))
+        .ok()
+        .filter(|(stat, _)| stat.is_file() && stat.links == 1);
+    match usable {
+        Some((_, fd)) => Ok((File::from(fd), false)),
+        None => {
+            rustix::fs::unlinkat(holder, name, AtFlags::empty())?;
+            create()
+        }
+    }
+}
+
+/// Writes what the vault gives into the files of a batch.
+struct Sink<'a, 'w> {
+    work: &'a Work<'w>,
+    batch: &'a [usize],
+    files: Vec<Mutex<Option<Arc<File>>>>,
+    open: AtomicUsize,
+}
+
+impl Sink<'_, '_> {
+    fn file(&self, position: usize) -> io::Result<Arc<File>> {
+        let mut slot = self.files[position].lock();
+        if let Some(file) = &*slot {
+            return Ok(file.clone());
+        }
+        let index = self.batch[position];
+        let entry = &self.work.plan.entries[index];
+        let holder =
+            self.work.target.directory(&self.work.plan.entries[entry.holder].path).map_err(io::Error::other)?;
+        let file = Arc::new(File::from(open_beneath(&holder, &self.work.beside(index, ""), OFlags::RDWR)?));
+        // A file that is whole with its first piece needs no keeping.
+        if entry.spans.len() > 1 && self.open.fetch_add(1, Ordering::Relaxed) < OPEN_FILES_MAX {
+            *slot = Some(file.clone());
+        }
+        Ok(file)
+    }
+}
+
+impl ContentSink for Sink<'_, '_> {
+    fn write_at(&self, file: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let opened = self.file(file)?;
+        let entry = &self.work.plan.entries[self.batch[file]];
+        write_sparse(&opened, offset, bytes, entry.attributes.data.as_deref())?;
+        self.work.request.control.advance(Progress { bytes_done: bytes.len() as u64, ..Progress::default() });
+        Ok(())
+    }
+}
+
+/// Writes all but zeros in what was a hole. What the vault holds counts, not what the sidecar says.
+fn write_sparse(file: &File, offset: u64, bytes: &[u8], extents: Option<&[Extent]>) -> io::Result<()> {
+    let Some(extents) = extents else { return file.write_all_at(bytes, offset) };
+    let part = |from: u64, to: u64| &bytes[(from - offset) as usize..(to - offset) as usize];
+    let end = offset + bytes.len() as u64;
+    let mut position = offset;
+    for (from, length) in within(extents, offset, bytes.len() as u64).chain([(end, 0)]) {
+        let hole = part(position, from);
+        if hole.iter().any(|byte| *byte != 0) {
+            file.write_all_at(hole, position)?;
+        }
+        file.write_all_at(part(from, from + length), from)?;
+        position = from + length;
+    }
+    Ok(())
+}
