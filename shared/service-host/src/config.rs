@@ -17,7 +17,8 @@ pub use load::load_config;
 pub struct CommonConfig {
     /// Name of this instance, unique among those of the service: letters, digits, `-`, `_` and `.`.
     pub instance: String,
-    /// Directory of the durable state; belongs to this instance alone. Losing it loses what was not yet published.
+    /// Directory of the durable state; belongs to this instance alone and is no mount point itself, because a damaged one
+    /// is renamed. Losing it loses what was not yet published.
     pub state_dir: PathBuf,
     /// Where `/livez` and `/readyz` are answered, for example `127.0.0.1:9601`; nowhere without it.
     #[serde(skip_serializing_if = "Option::is_none")]
