@@ -1,3 +1,7 @@
-//! Starts the service.
+//! Makes recovery points exist in other vaults.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service_host::main::<copy_replicator::CopyReplicator>()
+}

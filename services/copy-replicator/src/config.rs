@@ -1,0 +1,76 @@
+//! What the worker can be told.
+
+use std::collections::BTreeMap;
+
+use job_bus::BusConfig;
+use job_model::Region;
+use serde::{Deserialize, Serialize};
+use service_host::{CommonConfig, ConfigProblem, HasCommon};
+use vault_engine::{KeyProfile, Profiles, StoreProfile};
+use worker_host::{check_region, check_slots, default_nats};
+
+/// Configuration of a copy-replicator. The sample is `deploy/config/copy-replicator.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Instance, state directory, health, telemetry.
+    pub common: CommonConfig,
+    /// The region whose orders it takes: that of the destination vaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// The region's bus.
+    pub nats: BusConfig,
+    /// Orders it works on at once; each more takes more memory and more of the line between the vaults.
+    pub slots: usize,
+    /// Threads of one copy; 0 for as many as the machine has cores.
+    pub parallelism: usize,
+    /// Secrets of vaults by name: `[keys.NAME]`.
+    pub keys: BTreeMap<String, KeyProfile>,
+    /// Remote stores by the same names: `[stores.NAME]`.
+    pub stores: BTreeMap<String, StoreProfile>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            common: CommonConfig::default(),
+            region: None,
+            nats: default_nats(),
+            slots: 2,
+            parallelism: 0,
+            keys: BTreeMap::new(),
+            stores: BTreeMap::new(),
+        }
+    }
+}
+
+impl HasCommon for Config {
+    fn common(&self) -> &CommonConfig {
+        &self.common
+    }
+
+    fn region(&self) -> Option<&str> {
+        self.region.as_ref().map(Region::as_str)
+    }
+}
+
+impl Config {
+    /// Checks what types cannot say.
+    pub(crate) fn check(&self) -> Result<(), ConfigProblem> {
+        check_region(self.region.as_ref())?;
+        check_slots(self.slots)
+    }
+
+    /// Keys and stores as the engine takes them.
+    pub(crate) fn profiles(&self) -> Profiles {
+        Profiles { keys: self.keys.clone(), stores: self.stores.clone() }
+    }
+
+    /// Threads of one copy.
+    pub(crate) fn threads(&self) -> usize {
+        match self.parallelism {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        }
+    }
+}

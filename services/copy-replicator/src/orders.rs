@@ -1,0 +1,3 @@
+//! One file per order.
+
+pub(crate) mod copy_recovery_point;
