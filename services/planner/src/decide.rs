@@ -4,6 +4,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod ends;
+pub(crate) mod lost;
 pub(crate) mod orders;
 pub(crate) mod points;
 mod queue;

@@ -19,7 +19,7 @@ use job_model::{Arn, JobId, Region};
 use state_store::{StateStore, StoreError};
 use uuid::Uuid;
 
-use crate::decide::{Out, Settings, Step, runs, upkeep};
+use crate::decide::{Out, Settings, Step, lost, runs, upkeep};
 use crate::handlers::{self, Incoming};
 use crate::state::State;
 use crate::store;
@@ -176,6 +176,12 @@ impl World {
                 runs::fire(step, &firing);
                 crate::decide::issue(step);
             });
+        }
+        // The reconciler takes the orders of jobs that were given up from the bus at once.
+        let given_up: Vec<JobId> = self.state.to_withdraw().into_iter().map(|row| row.job.id).collect();
+        for job in given_up {
+            self.workers.forget(job);
+            self.step(|step| lost::withdrawn(step, job));
         }
         if upkeep::is_due(&self.state, &self.settings, self.now) {
             self.step(upkeep::tick);

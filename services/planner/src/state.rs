@@ -7,9 +7,7 @@ mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use job_model::{
-    Arn, BackupPlan, BackupRule, CreatedBy, JobId, JobState, PlanId, Resource, RuleId, Selection, SelectionId, Vault,
-};
+use job_model::{Arn, BackupPlan, JobId, PlanId, Resource, RuleId, Selection, SelectionId, Vault};
 
 pub(crate) use rows::{AnswerRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, StopReason, StreamRow};
 pub(crate) use shelf::Shelf;
@@ -100,12 +98,6 @@ impl State {
         self.current_plans().into_iter().find(|plan| plan.id == id)
     }
 
-    /// The rule that made a job, as it was then.
-    pub(crate) fn rule_of(&self, created_by: &CreatedBy) -> Option<&BackupRule> {
-        let row = self.plans.get(&(created_by.plan_id, created_by.plan_version))?;
-        row.plan.rules.iter().find(|rule| rule.id == created_by.rule_id)
-    }
-
     /// The selections of a plan.
     pub(crate) fn selections_of(&self, plan: PlanId) -> impl Iterator<Item = &Selection> {
         self.selections.values().filter(move |selection| selection.plan_id == plan)
@@ -129,10 +121,5 @@ impl State {
     /// The numbers of the installation.
     pub(crate) fn meta(&self) -> MetaRow {
         self.meta.get(&()).cloned().unwrap_or_default()
-    }
-
-    /// How many jobs are in a state.
-    pub(crate) fn count(&self, state: JobState) -> usize {
-        self.open.iter().filter_map(|id| self.jobs.get(id)).filter(|row| row.job.state == state).count()
     }
 }

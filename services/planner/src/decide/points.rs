@@ -26,7 +26,11 @@ pub(crate) struct Made {
 ///
 /// The job may have ended otherwise meanwhile (its window passed while the worker finished): what is durable in a vault
 /// belongs into the catalogue, or nobody would ever remove it.
-pub(crate) fn record(step: &mut Step<'_>, row: &JobRow, made: Made) -> Option<Arn> {
+pub(crate) fn record(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> Option<Arn> {
+    if row.recorded {
+        return None;
+    }
+    row.recorded = true;
     let job = &row.job;
     let (vault, id, lifecycle, generations) = match &job.detail {
         JobDetail::Backup { vault, recovery_point_id, lifecycle, generations, .. } => {

@@ -35,9 +35,16 @@ fn issue_once(step: &mut Step<'_>) -> bool {
             continue;
         }
         let lanes = lanes(step, &row.job);
+        if row.job.not_before.is_some() {
+            // Its time has come; from here on it waits for its turn, not for the clock.
+            let mut row = row.clone();
+            row.job.not_before = None;
+            step.keep(row);
+        }
         if lanes.iter().any(|lane| taken.contains(lane)) {
             continue;
         }
+        let Some(row) = step.state.job(id) else { continue };
         match order_of(step, row) {
             Ok(body) => {
                 taken.extend(lanes);

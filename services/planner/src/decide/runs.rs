@@ -10,6 +10,7 @@ use schedule::{Schedule, spread};
 
 use crate::decide::{Step, points};
 use crate::state::{CursorRow, JobRow, State};
+use crate::windows::windows;
 
 /// A rule whose schedule has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,10 +106,10 @@ fn is_for(step: &Step<'_>, plan: &BackupPlan, rule: &BackupRule, resource: &Reso
 }
 
 fn run(step: &mut Step<'_>, firing: &Firing, rule: &BackupRule, created_by: CreatedBy, resource: &Resource) {
-    let start_window = minutes(rule.start_window_minutes);
     // A run that comes too late for its own start window is caught up with windows of its own, or it would be EXPIRED
     // the moment it is made.
-    let too_late = after(firing.at, start_window) <= step.now;
+    let own = windows(firing.at, rule.start_window_minutes, rule.completion_window_minutes);
+    let too_late = own.start_by <= step.now;
     let scheduled_at = if too_late { step.now } else { firing.at };
     if too_late || firing.missed > 0 {
         let reason = if too_late {
@@ -190,8 +191,9 @@ pub(crate) fn backup(step: &mut Step<'_>, wanted: BackupWanted) -> JobId {
     job.resource_type = Some(wanted.resource.resource_type);
     job.scheduled_at = wanted.scheduled_at;
     job.not_before = wanted.not_before;
-    job.start_by = Some(after(wanted.scheduled_at, minutes(wanted.start_window_minutes)));
-    job.complete_by = Some(after(wanted.scheduled_at, minutes(wanted.completion_window_minutes)));
+    let windows = windows(wanted.scheduled_at, wanted.start_window_minutes, wanted.completion_window_minutes);
+    job.start_by = Some(windows.start_by);
+    job.complete_by = Some(windows.complete_by);
     job.created_by = wanted.created_by;
     create_or_fail(step, JobRow::new(job), refused)
 }
@@ -240,11 +242,6 @@ pub(crate) fn new_job(
         phases: Vec::new(),
         detail,
     }
-}
-
-/// A number of minutes.
-pub(crate) fn minutes(minutes: u32) -> SignedDuration {
-    SignedDuration::from_mins(i64::from(minutes))
 }
 
 /// An instant later; the end of time where that is beyond it.

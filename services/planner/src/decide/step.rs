@@ -75,11 +75,6 @@ impl<'a> Step<'a> {
         Self { state, settings, now, draw, traceparent, out: Vec::new() }
     }
 
-    /// An id derived from this step's draw.
-    pub(crate) fn derive(&self, label: &str) -> Uuid {
-        Uuid::new_v5(&self.draw, label.as_bytes())
-    }
-
     /// Tells a fact.
     pub(crate) fn tell(&mut self, region: &Region, about: String, fact: impl Into<Fact>, trace: Option<String>) {
         let mut meta = self.state.meta();

@@ -24,8 +24,10 @@ pub(crate) fn handle(step: &mut Step<'_>, fact: &RecoveryPointCopied) {
         summary: source.summary.clone(),
         traceparent: step.traceparent.clone(),
     };
-    if points::record(step, &row, made).is_none() || !moved {
-        return;
+    points::record(step, &mut row, made);
+    if !moved {
+        // The job was given up before; what is durable is in the catalogue now, and the job stays as it ended.
+        return step.keep(row);
     }
     row.job.progress = fact.progress;
     row.job.phases = fact.phases.clone();

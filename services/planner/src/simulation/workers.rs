@@ -78,6 +78,11 @@ impl Workers {
         }
     }
 
+    /// The order is taken from the queue: nobody starts it any more.
+    pub(crate) fn forget(&mut self, job: JobId) {
+        self.facts.retain(|_, (of, fact)| *of != job || !matches!(fact, Fact::AttemptStarted(_)));
+    }
+
     fn tell(&mut self, at: Timestamp, job: JobId, fact: impl Into<Fact>) {
         self.told += 1;
         self.facts.insert((at, self.told), (job, fact.into()));

@@ -65,6 +65,9 @@ pub(crate) struct JobRow {
     /// Why a recovery point is deleted.
     #[serde(default)]
     pub(crate) reason: Option<String>,
+    /// Its recovery point went into the catalogue; a result that is told again must not bring it back after its deletion.
+    #[serde(default)]
+    pub(crate) recorded: bool,
 }
 
 impl JobRow {
@@ -84,6 +87,7 @@ impl JobRow {
             read_data: false,
             uses: Vec::new(),
             reason: None,
+            recorded: false,
         }
     }
 }

@@ -40,10 +40,6 @@ impl<K: Ord + Clone, R: Clone> Shelf<K, R> {
         self.rows.values()
     }
 
-    pub(crate) fn keys(&self) -> impl DoubleEndedIterator<Item = &K> {
-        self.rows.keys()
-    }
-
     /// Puts a row that came from the store: not a change.
     pub(crate) fn load(&mut self, key: K, row: R) {
         self.rows.insert(key, row);
