@@ -14,7 +14,7 @@ use job_model::{
     RecoveryPoint, ResourceType, RestoreTestingSelection, TestRunId, VaultState, VerdictStatus,
 };
 
-use crate::installation::{Failure, Installation, wait_until};
+use crate::installation::{Failure, Installation, Talk, wait_until};
 
 /// What cycles run between.
 #[derive(Clone, Debug)]
@@ -53,6 +53,44 @@ impl Installation {
         }
     }
 
+    /// Where a vault made by [`Installation::make_vaults`] lies.
+    #[must_use]
+    pub fn vault_dir(&self, name: &str) -> PathBuf {
+        self.dir.join("vaults").join(name)
+    }
+
+    /// Makes a small file tree and registers it.
+    ///
+    /// # Errors
+    /// When the disk or the planner refuses.
+    pub async fn make_resource(&self, name: &str) -> Result<Arn, Failure> {
+        let dir = self.dir.join("resources").join(name);
+        fs::create_dir_all(dir.join("below"))?;
+        for number in 0..20 {
+            fs::write(dir.join(format!("file-{number}")), format!("{name} {number}\n").repeat(1 + number * 997))?;
+        }
+        fs::write(dir.join("below/one"), name)?;
+        self.register(name, ResourceType::Files, &dir).await
+    }
+
+    /// Waits until restore tests have left nothing behind.
+    ///
+    /// # Errors
+    /// When something is still there after a long time.
+    pub async fn sandboxes_empty(&self) -> Result<(), Failure> {
+        wait_until("the sandboxes to be empty", || async {
+            for region in 0..self.regions.len() {
+                if fs::read_dir(self.sandbox(region))?.next().is_some() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+        .await
+    }
+}
+
+impl Talk {
     /// Makes one vault and waits until it can be used.
     ///
     /// # Errors
@@ -73,26 +111,6 @@ impl Installation {
             Ok(vault.filter(|vault| vault.state == VaultState::Available).map(|vault| vault.access.arn))
         })
         .await
-    }
-
-    /// Where a vault made by [`Installation::make_vaults`] lies.
-    #[must_use]
-    pub fn vault_dir(&self, name: &str) -> PathBuf {
-        self.dir.join("vaults").join(name)
-    }
-
-    /// Makes a small file tree and registers it.
-    ///
-    /// # Errors
-    /// When the disk or the planner refuses.
-    pub async fn make_resource(&self, name: &str) -> Result<Arn, Failure> {
-        let dir = self.dir.join("resources").join(name);
-        fs::create_dir_all(dir.join("below"))?;
-        for number in 0..20 {
-            fs::write(dir.join(format!("file-{number}")), format!("{name} {number}\n").repeat(1 + number * 997))?;
-        }
-        fs::write(dir.join("below/one"), name)?;
-        self.register(name, ResourceType::Files, &dir).await
     }
 
     /// Registers a resource of the first region.
@@ -226,7 +244,7 @@ impl Installation {
         let points = self.recovery_points(resource).await?;
         expect(points.len() == 2, format!("{} recovery points instead of two", points.len()));
         for (region, job) in [(0, &cycle.backup), (1, &cycle.copy)] {
-            let facts = self.facts(&self.regions[region]).await?;
+            let facts = self.facts(region).await?;
             let ended = facts.iter().filter(|(_, fact)| {
                 matches!(fact, Fact::JobChanged(change) if change.job.id == job.id && change.job.state.is_terminal())
             });
@@ -239,22 +257,6 @@ impl Installation {
             expect(made == 1, format!("{} announced {made} recovery points", job.id));
         }
         Ok(faults)
-    }
-
-    /// Waits until restore tests have left nothing behind.
-    ///
-    /// # Errors
-    /// When something is still there after a long time.
-    pub async fn sandboxes_empty(&self) -> Result<(), Failure> {
-        wait_until("the sandboxes to be empty", || async {
-            for region in 0..self.regions.len() {
-                if fs::read_dir(self.sandbox(region))?.next().is_some() {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(()))
-        })
-        .await
     }
 
     /// The restore job of a test run's only entry.

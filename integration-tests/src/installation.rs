@@ -4,10 +4,11 @@
 mod conversation;
 mod processes;
 
-pub use conversation::{Rejected, wait_until};
+pub use conversation::{Rejected, Talk, wait_until};
 pub use processes::{Instance, Options, program};
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Mutex;
@@ -15,7 +16,6 @@ use std::time::Duration;
 
 use job_bus::server_process::{NatsServer, ServerOptions};
 use job_bus::{Bus, BusConfig};
-use job_model::Region;
 
 /// Why an installation or a conversation with it failed; tests print it.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -24,10 +24,8 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub struct Installation {
     /// Where everything lies.
     pub dir: PathBuf,
-    /// The two regions: the one of the resources, the one of the copies.
-    pub regions: [Region; 2],
     nats: NatsServer,
-    bus: Bus,
+    talk: Talk,
     options: Options,
     children: Mutex<BTreeMap<Instance, Child>>,
 }
@@ -56,8 +54,11 @@ impl Installation {
             ca_file: None,
         };
         let bus = Bus::connect(&config, Duration::from_secs(20)).await?;
-        let installation =
-            Self { dir: dir.to_owned(), regions, nats, bus, options, children: Mutex::new(BTreeMap::new()) };
+        for region in &regions {
+            bus.provision(region).await?;
+        }
+        let talk = Talk { regions, buses: [bus.clone(), bus] };
+        let installation = Self { dir: dir.to_owned(), nats, talk, options, children: Mutex::new(BTreeMap::new()) };
         installation.write_configuration()?;
         for instance in installation.instances() {
             installation.spawn(&instance, None)?;
@@ -66,15 +67,17 @@ impl Installation {
         Ok(installation)
     }
 
-    /// The bus, as seen by an operator.
-    #[must_use]
-    pub const fn bus(&self) -> &Bus {
-        &self.bus
-    }
-
     /// The server, to kill and restart.
     pub fn nats(&mut self) -> &mut NatsServer {
         &mut self.nats
+    }
+}
+
+impl Deref for Installation {
+    type Target = Talk;
+
+    fn deref(&self) -> &Talk {
+        &self.talk
     }
 }
 

@@ -1,6 +1,8 @@
 //! Wrong requests are refused with the field, the value and the mend; nothing changes. Wrong configuration ends a service at
 //! once with the exit code that says so.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -177,9 +179,9 @@ async fn what_is_no_cloud_event_is_answered_too() {
         expect_stream: subjects::request_stream(&region),
         once_per_subject: false,
     };
-    installation.bus().publish(&publish).await.unwrap();
+    installation.buses[0].publish(&publish).await.unwrap();
     let rejected = integration_tests::installation::wait_until("a rejection", || async {
-        let facts = installation.facts(&region).await?;
+        let facts = installation.facts(0).await?;
         Ok(facts.into_iter().find_map(|(_, fact)| match fact {
             job_events::Fact::RequestRejected(rejected) => Some(rejected),
             _ => None,

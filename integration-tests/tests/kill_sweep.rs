@@ -3,6 +3,8 @@
 //!
 //! `HOLDFAST_SWEEP_ROUNDS` (default 8) crashes are drawn from `HOLDFAST_SWEEP_SEED` (default 1); `just sweep` runs them all.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::fs;
 use std::time::Duration;
 

@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use job_bus::{Publish, StartAt};
+use job_bus::{Bus, Publish, StartAt};
 use job_events::{Answer, Envelope, Fact, Query, Request, RequestAccepted, subjects};
 use job_model::{Job, JobId, Region};
 use uuid::Uuid;
 
-use super::{Failure, Installation};
+use super::Failure;
 
 /// How long anything may take before a test gives up; far more than it needs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -48,8 +48,21 @@ where
     Err(format!("waited {PATIENCE:?} for {what}; last error: {last:?}").into())
 }
 
-impl Installation {
-    pub(super) async fn wait_until_ready(&self) -> Result<(), Failure> {
+/// Somebody who talks to an installation over its bus, wherever its processes run.
+#[derive(Debug)]
+pub struct Talk {
+    /// The two regions: the one of the resources, the one of the copies.
+    pub regions: [Region; 2],
+    /// A connection to each region's bus; the same where one server serves both.
+    pub buses: [Bus; 2],
+}
+
+impl Talk {
+    /// Waits until the deciding services answer.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub async fn wait_until_ready(&self) -> Result<(), Failure> {
         wait_until("the planner to answer", || async { self.query(&Query::ListVaults).await.map(Some) }).await?;
         let plans = || async { self.query(&Query::ListRestoreTestingPlans).await.map(Some) };
         wait_until("the verifier to answer", plans).await?;
@@ -78,7 +91,8 @@ impl Installation {
     ) -> Result<RequestAccepted, Failure> {
         let region = &self.regions[0];
         let id = Uuid::from_u128(rand::random()).to_string();
-        let mut facts = self.bus.watch(&subjects::fact_stream(region), &subjects::facts(region), StartAt::New).await?;
+        let mut facts =
+            self.buses[0].watch(&subjects::fact_stream(region), &subjects::facts(region), StartAt::New).await?;
         let envelope =
             Envelope::new(id.clone(), "/tests".to_owned(), event_type.to_owned(), jiff::Timestamp::UNIX_EPOCH, data);
         let publish = Publish {
@@ -89,7 +103,7 @@ impl Installation {
             expect_stream: subjects::request_stream(region),
             once_per_subject: false,
         };
-        self.bus.publish(&publish).await?;
+        self.buses[0].publish(&publish).await?;
         let answer = async {
             while let Some(watched) = facts.next().await {
                 match Envelope::from_bytes(&watched?.payload)?.fact()? {
@@ -113,7 +127,7 @@ impl Installation {
     /// When it is refused or nobody answers.
     pub async fn query(&self, query: &Query) -> Result<Answer, Failure> {
         let subject = subjects::query(&self.regions[0], query.service(), query.name());
-        let bytes = self.bus.query(&subject, serde_json::to_vec(query)?, Duration::from_secs(5)).await?;
+        let bytes = self.buses[0].query(&subject, serde_json::to_vec(query)?, Duration::from_secs(5)).await?;
         match serde_json::from_slice(&bytes)? {
             Answer::Refused { code, field, message } => Err(Rejected { code, field, message }.into()),
             answer => Ok(answer),
@@ -146,10 +160,11 @@ impl Installation {
     ///
     /// # Errors
     /// When the stream cannot be read.
-    pub async fn facts(&self, region: &Region) -> Result<Vec<(Envelope, Fact)>, Failure> {
+    pub async fn facts(&self, region: usize) -> Result<Vec<(Envelope, Fact)>, Failure> {
+        let (bus, region) = (&self.buses[region], &self.regions[region]);
         let stream = subjects::fact_stream(region);
-        let last = self.bus.stream_identity(&stream).await?.last_sequence;
-        let mut watch = self.bus.watch(&stream, &subjects::facts(region), StartAt::All).await?;
+        let last = bus.stream_identity(&stream).await?.last_sequence;
+        let mut watch = bus.watch(&stream, &subjects::facts(region), StartAt::All).await?;
         let mut facts = Vec::new();
         let mut seen = 0;
         while seen < last {

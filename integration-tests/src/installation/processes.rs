@@ -117,7 +117,9 @@ impl Installation {
                 }
             }
         }
-        if instance.service != Service::Planner {
+        if instance.service == Service::Planner {
+            writeln!(text, "[decisions]\nretry_base = \"1s\"")?;
+        } else {
             writeln!(text, "[keys.main]\npassword_file = {:?}", self.vault_password_file())?;
         }
         Ok(text)
