@@ -162,10 +162,13 @@ fn the_scan_passes_what_was_written() {
     assert_eq!((verified.number, verified.digests["notes"].rows), (3, 3));
 }
 
+/// Tree, key and the value it gets behind the store's back.
+type Change<'a> = (&'a str, &'a [u8], Option<Vec<u8>>);
+
 #[test]
 fn the_scan_notices_a_changed_a_lost_and_a_foreign_row() {
     let good = crate::row::encode(&Note("z".to_owned())).unwrap();
-    let changes: [(&str, &[u8], Option<Vec<u8>>); 7] = [
+    let changes: [Change<'_>; 7] = [
         ("notes", b"a", Some(b"\x01\"z\"abcd".to_vec())),
         ("notes", b"a", Some(good.clone())),
         ("notes", b"a", None),

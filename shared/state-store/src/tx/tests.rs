@@ -155,6 +155,27 @@ fn check(transactions: Vec<(Vec<Change>, End)>) {
     let verified = scan::verify(&disk, Some(engine.number()), &|| ()).unwrap();
     assert_eq!(verified.number, engine.number());
     compare(&Tx::new(&disk), &model);
+    assert_eq!(pieces_in(&disk), model.values().map(pieces_of).sum::<usize>(), "pieces without a row");
+}
+
+fn pieces_in(disk: &Shared) -> usize {
+    let mut found = 0;
+    for table in &TABLES {
+        let tree = row::pieces_tree(table.name());
+        disk.visit(&tree, crate::backend::ALL_KEYS, Direction::Forward, &mut |_, _| {
+            found += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    }
+    found
+}
+
+fn pieces_of(text: &Text) -> usize {
+    match row::encode(text).unwrap().len() {
+        bytes if bytes <= row::PIECE_BYTES => 0,
+        bytes => bytes.div_ceil(row::PIECE_BYTES),
+    }
 }
 
 #[test]
