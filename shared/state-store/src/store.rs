@@ -138,8 +138,11 @@ impl StateStore {
     ) -> std::io::Result<Self> {
         let (requests, queue) = mpsc::channel(QUEUE);
         let writer = std::thread::Builder::new().name("state-writer".to_owned()).spawn(move || {
-            write(engine, queue);
+            let closing = write(engine, queue);
             drop(guard);
+            if let Some(closing) = closing {
+                let _gone = closing.send(());
+            }
         })?;
         let route = Route::Thread { requests: Some(requests), writer: Some(writer) };
         let (name, export_dir) = (config.dir.display().to_string(), Some(config.exports()));
@@ -281,8 +284,9 @@ impl Drop for Inner {
     }
 }
 
-/// The writer thread: drains what waits, one barrier for all of it.
-fn write(mut engine: Engine, mut queue: mpsc::Receiver<Request>) {
+/// The writer thread: drains what waits, one barrier for all of it. Closes the database; whoever asked for that hears of it
+/// when its lock is free, too.
+fn write(mut engine: Engine, mut queue: mpsc::Receiver<Request>) -> Option<oneshot::Sender<()>> {
     let mut closing = None;
     while closing.is_none()
         && let Some(first) = queue.blocking_recv()
@@ -309,9 +313,5 @@ fn write(mut engine: Engine, mut queue: mpsc::Receiver<Request>) {
         }
         engine.run_group(jobs);
     }
-    // Closes the database before the caller of `close` hears of it.
-    drop(engine);
-    if let Some(closing) = closing {
-        let _gone = closing.send(());
-    }
+    closing
 }
