@@ -1,3 +1,7 @@
-//! Starts the service.
+//! Starts the operator's binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    holdfast::main()
+}

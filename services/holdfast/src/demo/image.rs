@@ -1,0 +1,113 @@
+//! The demo's volume: a raw ext4 image made of the working copy, the same bytes for the same content.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::error::CliError;
+
+/// Fixed, so that two runs make the same image.
+const UUID: &str = "5f0e1d2c-3b4a-4958-8776-650403020100";
+/// Seed of the directory hashes; fixed for the same reason.
+const HASH_SEED: &str = "0f1e2d3c-4b5a-4968-8776-150413121110";
+/// The instant the tools take for now, seconds of the Unix epoch.
+const FAKE_TIME: &str = "1767225600";
+/// The smallest image.
+const BYTES_MIN: u64 = 32 << 20;
+/// Sizes are multiples of this.
+const STEP: u64 = 16 << 20;
+/// Where distributions put the tools when they are not on an ordinary user's PATH.
+const SBIN: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
+
+/// Size of an image that holds so much, with the file system's own needs and a tenth to spare.
+pub(super) fn image_bytes(content_bytes: u64, files: u64) -> u64 {
+    // Each file wastes half a block on average, and has an inode of 256 bytes.
+    let needed = content_bytes + files * (2048 + 256) + content_bytes / 10 + (8 << 20);
+    needed.max(BYTES_MIN).next_multiple_of(STEP)
+}
+
+/// Makes the image anew. It takes its place whole or not at all.
+pub(super) fn make(content: &Path, image: &Path, bytes: u64) -> Result<(), CliError> {
+    let mkfs = tool("mkfs.ext4")?;
+    let temporary = image.with_extension("new");
+    let io = |step: &str| CliError::io(format!("{step} `{}`", temporary.display()));
+    File::create(&temporary).and_then(|file| file.set_len(bytes)).map_err(io("make"))?;
+    let mut command = Command::new(mkfs);
+    command
+        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "holdfast-demo", "-U", UUID])
+        .args(["-E", &format!("hash_seed={HASH_SEED},lazy_itable_init=0,root_owner=0:0")])
+        .arg("-d")
+        .arg(content)
+        .arg(&temporary);
+    run(&mut command, "mkfs.ext4")?;
+    fs::rename(&temporary, image).map_err(io("put in place"))
+}
+
+/// Writes a file into the file system of the image, as its owner would have.
+pub(super) fn write_file(image: &Path, name: &str, content: &Path) -> Result<(), CliError> {
+    let debugfs = tool("debugfs")?;
+    // Both names are the demo's own: no quoting is needed.
+    let request = format!("write {} {name}", content.display());
+    run(Command::new(debugfs).arg("-w").arg("-R").arg(request).arg(image), "debugfs")
+}
+
+fn run(command: &mut Command, program: &'static str) -> Result<(), CliError> {
+    let output = command
+        .env("E2FSPROGS_FAKE_TIME", FAKE_TIME)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(CliError::io(format!("run `{program}`")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(CliError::Start {
+        step: format!("`{program}` could not write the demo's volume ({})", output.status),
+        source: said.into(),
+    })
+}
+
+/// Where a tool of e2fsprogs is.
+pub(super) fn tool(program: &'static str) -> Result<PathBuf, CliError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(SBIN.map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|candidate| candidate.is_file())
+        .ok_or(CliError::ProgramMissing { program, mend: "install e2fsprogs" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_content_makes_the_same_image_and_a_written_file_changes_little_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let content = dir.path().join("content");
+        fs::create_dir(&content).unwrap();
+        for index in 0..20 {
+            fs::write(content.join(format!("file-{index}")), vec![index; 100_000]).unwrap();
+        }
+        let (first, second) = (dir.path().join("a.img"), dir.path().join("b.img"));
+        let bytes = image_bytes(2_000_000, 20);
+        make(&content, &first, bytes).unwrap();
+        make(&content, &second, bytes).unwrap();
+        let before = fs::read(&first).unwrap();
+        assert!(before == fs::read(&second).unwrap(), "two images of one directory differ");
+
+        let addition = dir.path().join("addition");
+        fs::write(&addition, vec![0xa5; 65_536]).unwrap();
+        write_file(&first, "addition", &addition).unwrap();
+        let after = fs::read(&first).unwrap();
+        let blocks = |bytes: &[u8]| bytes.chunks(4096).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let changed = blocks(&before).iter().zip(&blocks(&after)).filter(|(a, b)| a != b).count();
+        assert!((16..64).contains(&changed), "{changed} blocks changed");
+    }
+
+    #[test]
+    fn an_image_is_larger_than_what_it_holds_and_never_tiny() {
+        assert_eq!(image_bytes(0, 0), 32 << 20);
+        assert!(image_bytes(256 << 20, 20_000) > (256 << 20) + 20_000 * 2048);
+    }
+}

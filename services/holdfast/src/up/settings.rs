@@ -1,0 +1,152 @@
+//! The configuration files of the services that `up` starts. Made of the services' own types, so that they cannot
+//! differ from what the services read.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use job_bus::permissions::Role;
+use job_events::subjects::Service;
+use job_model::Region;
+use serde::Serialize;
+use service_host::{CommonConfig, TelemetryConfig};
+use vault_engine::Profiles;
+
+use super::layout::{Layout, instance};
+use super::server;
+use crate::error::CliError;
+
+/// What all configurations are made of.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) url: String,
+    pub(super) regions: Vec<Region>,
+    pub(super) profiles: Profiles,
+    pub(super) otlp_endpoint: Option<String>,
+    pub(super) stop_wait: Duration,
+    pub(super) layout: Layout,
+}
+
+/// A process to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Process {
+    /// The only decider; serves all regions.
+    Planner,
+    /// Serves all regions.
+    Verifier,
+    /// One per region.
+    Worker(Worker, Region),
+}
+
+/// The services of which each region has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worker {
+    Snapshot,
+    Copy,
+    Restore,
+}
+
+impl Process {
+    /// The service it is.
+    pub(super) const fn service(&self) -> Service {
+        match self {
+            Self::Planner => Service::Planner,
+            Self::Verifier => Service::Verifier,
+            Self::Worker(Worker::Snapshot, _) => Service::SnapshotWorker,
+            Self::Worker(Worker::Copy, _) => Service::CopyReplicator,
+            Self::Worker(Worker::Restore, _) => Service::RestoreWorker,
+        }
+    }
+
+    /// Its name in messages, logs and paths.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Worker(_, region) => instance(self.service(), Some(region)),
+            _ => instance(self.service(), None),
+        }
+    }
+}
+
+impl Settings {
+    /// The processes to start.
+    pub(super) fn processes(&self) -> Vec<Process> {
+        let mut processes = vec![Process::Planner, Process::Verifier];
+        for region in &self.regions {
+            for worker in [Worker::Snapshot, Worker::Copy, Worker::Restore] {
+                processes.push(Process::Worker(worker, region.clone()));
+            }
+        }
+        processes
+    }
+
+    /// The text of a process's configuration file.
+    pub(super) fn text(&self, process: &Process, health: SocketAddr) -> Result<String, CliError> {
+        let name = process.name();
+        let common = CommonConfig {
+            instance: name.clone(),
+            state_dir: self.layout.state_dir(&name),
+            health_listen: Some(health),
+            stop_wait: self.stop_wait,
+            telemetry: TelemetryConfig { otlp_endpoint: self.otlp_endpoint.clone(), ..TelemetryConfig::default() },
+            ..CommonConfig::default()
+        };
+        let service = process.service();
+        let nats = server::login(&self.layout, &self.url, Role::Service(service), &format!("{service}/{name}"));
+        let Profiles { keys, stores } = self.profiles.clone();
+        match process {
+            Process::Planner => toml_text(&planner::PlannerConfig {
+                common,
+                home_region: self.regions.first().map(Region::to_string),
+                regions: self
+                    .regions
+                    .iter()
+                    .map(|region| (region.to_string(), planner::RegionConfig { nats: nats.clone() }))
+                    .collect(),
+                ..planner::PlannerConfig::default()
+            }),
+            Process::Verifier => toml_text(&verifier::Config {
+                common,
+                regions: self
+                    .regions
+                    .iter()
+                    .map(|region| (region.clone(), verifier::RegionConfig { nats: nats.clone() }))
+                    .collect(),
+                keys,
+                stores,
+                ..verifier::Config::default()
+            }),
+            Process::Worker(Worker::Snapshot, region) => toml_text(&snapshot_worker::Config {
+                common,
+                region: Some(region.clone()),
+                nats,
+                keys,
+                stores,
+                ..snapshot_worker::Config::default()
+            }),
+            Process::Worker(Worker::Copy, region) => toml_text(&copy_replicator::Config {
+                common,
+                region: Some(region.clone()),
+                nats,
+                keys,
+                stores,
+                ..copy_replicator::Config::default()
+            }),
+            Process::Worker(Worker::Restore, region) => toml_text(&restore_worker::Config {
+                common,
+                region: Some(region.clone()),
+                nats,
+                sandbox_root: self.layout.sandbox_dir(region),
+                keys,
+                stores,
+                ..restore_worker::Config::default()
+            }),
+        }
+    }
+}
+
+fn toml_text<T: Serialize>(config: &T) -> Result<String, CliError> {
+    let text = toml::to_string(config).map_err(|e| CliError::Start {
+        step: "write the configuration of a service".to_owned(),
+        source: Box::new(e),
+    })?;
+    Ok(format!("# Written at every start of `holdfast up`; changes are lost.\n{text}"))
+}
