@@ -1,0 +1,18 @@
+//! Places where tests kill the process. `return` aborts it, as a power cut would.
+
+use fail::fail_point;
+
+/// The attempt is written down as running; nothing was done.
+pub(crate) fn before_effect() {
+    fail_point!("runner::before_effect", |_| std::process::abort());
+}
+
+/// The work is done; nobody wrote its result down.
+pub(crate) fn after_effect_before_result() {
+    fail_point!("runner::after_effect_before_result", |_| std::process::abort());
+}
+
+/// The result is durable and published; the order is not acknowledged.
+pub(crate) fn after_result_before_ack() {
+    fail_point!("runner::after_result_before_ack", |_| std::process::abort());
+}
