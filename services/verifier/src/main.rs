@@ -1,3 +1,7 @@
 //! Starts the service.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service_host::main::<verifier::Verifier>()
+}

@@ -1,0 +1,10 @@
+//! What the verifier does about each message it consumes. One file per kind; each is one part of a transaction.
+
+mod delete_restore_testing_plan;
+mod facts;
+mod put_restore_testing_plan;
+mod requests;
+mod run_restore_test;
+
+pub(crate) use facts::{handle as handle_fact, project};
+pub(crate) use requests::{Asked, handle as handle_request};

@@ -1,0 +1,121 @@
+//! Which recovery point of each selected resource is restored: pure, with randomness as an argument.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use job_model::{
+    Arn, PointAlgorithm, RecoveryPoint, RecoveryPointStatus, ResourceType, RestoreTestingPlan, RestoreTestingSelection,
+    protected_resource_conditions_hold, resource_key, wildcard_matches,
+};
+
+/// What is done about one selected resource.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pick {
+    /// The resource.
+    pub(crate) resource: Arn,
+    /// Its type.
+    pub(crate) resource_type: ResourceType,
+    /// Hours that what is restored stays after the verdict.
+    pub(crate) validation_window_hours: u32,
+    /// The recovery point, or why there is none.
+    pub(crate) choice: Result<RecoveryPoint, String>,
+}
+
+/// Picks exactly one recovery point for each resource the plan selects, or says why there is none. A resource that two
+/// selections take is tested once, as the first of them says. Ordered by ARN.
+pub(crate) fn pick(plan: &RestoreTestingPlan, points: &[RecoveryPoint], now: Timestamp, random: u64) -> Vec<Pick> {
+    let mut picks: BTreeMap<Arn, Pick> = BTreeMap::new();
+    for selection in &plan.selections {
+        for resource in selected(selection, points) {
+            picks.entry(resource.clone()).or_insert_with(|| Pick {
+                choice: choose(plan, selection, &resource, points, now, random),
+                resource,
+                resource_type: selection.resource_type,
+                validation_window_hours: selection.validation_window_hours,
+            });
+        }
+    }
+    picks.into_values().collect()
+}
+
+/// The resources a selection takes. Those that are named are taken even if nothing is known of them.
+fn selected(selection: &RestoreTestingSelection, points: &[RecoveryPoint]) -> BTreeSet<Arn> {
+    let takes_all = selection.protected_resources.iter().any(|resource| resource == "*");
+    let candidates: BTreeSet<Arn> = if takes_all {
+        points.iter().filter(|p| p.resource_type == selection.resource_type).map(|p| p.resource.clone()).collect()
+    } else {
+        // Other texts were refused when the plan was made.
+        selection.protected_resources.iter().filter_map(|resource| resource.parse().ok()).collect()
+    };
+    candidates
+        .into_iter()
+        .filter(|resource| {
+            let latest = points.iter().filter(|p| p.resource == *resource).max_by_key(|p| (p.created_at, p.id));
+            latest.is_none_or(|latest| protected_resource_conditions_hold(&selection.conditions, &latest.tags))
+        })
+        .collect()
+}
+
+fn choose(
+    plan: &RestoreTestingPlan,
+    selection: &RestoreTestingSelection,
+    resource: &Arn,
+    points: &[RecoveryPoint],
+    now: Timestamp,
+    random: u64,
+) -> Result<RecoveryPoint, String> {
+    let known: Vec<&RecoveryPoint> = points.iter().filter(|p| p.resource == *resource).collect();
+    let mut eligible: Vec<&RecoveryPoint> =
+        known.iter().copied().filter(|p| is_eligible(plan, selection, p, now)).collect();
+    eligible.sort_by_key(|p| (p.created_at, p.id));
+    let index = match plan.algorithm {
+        PointAlgorithm::LatestWithinWindow => eligible.len().checked_sub(1),
+        PointAlgorithm::RandomWithinWindow => draw(random, resource, eligible.len()),
+    };
+    match index.and_then(|index| eligible.get(index)) {
+        Some(point) => Ok((*point).clone()),
+        None if known.is_empty() => Err("no recovery point of it is known".to_owned()),
+        None => Err(format!(
+            "none of its {} recovery points is a whole one of type `{}`, at most {} days old, in a vault of the plan",
+            known.len(),
+            selection.resource_type.as_str(),
+            plan.selection_window_days
+        )),
+    }
+}
+
+fn is_eligible(
+    plan: &RestoreTestingPlan,
+    selection: &RestoreTestingSelection,
+    point: &RecoveryPoint,
+    now: Timestamp,
+) -> bool {
+    let vault = point.vault.as_str();
+    let matches_any = |patterns: &[String]| patterns.iter().any(|pattern| wildcard_matches(pattern, vault));
+    let age = now.duration_since(point.created_at);
+    let window = SignedDuration::from_hours(i64::from(plan.selection_window_days) * 24);
+    // One that was not captured whole is eligible: the verdict on it fails and says so, which nobody should miss.
+    matches!(point.status, RecoveryPointStatus::Completed | RecoveryPointStatus::Partial)
+        && point.resource_type == selection.resource_type
+        && matches_any(&plan.include_vaults)
+        && !matches_any(&plan.exclude_vaults)
+        && age <= window
+}
+
+/// One of `count`, from the run's random number and the resource, so that a run is drawn again the same from its record.
+fn draw(random: u64, resource: &Arn, count: usize) -> Option<usize> {
+    let count = u64::try_from(count).ok().filter(|count| *count > 0)?;
+    let seed = resource_key(resource).bytes().fold(random, |seed, byte| mix(seed ^ u64::from(byte)));
+    usize::try_from(seed % count).ok()
+}
+
+/// The finaliser of SplitMix64.
+fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! A verifier whose state is new or was rebuilt asks the planner for the recovery points there are: its durable consumer
+//! only tells it what comes from now on.
+
+use std::time::Duration;
+
+use job_bus::Bus;
+use job_events::subjects::{self, Service};
+use job_events::{Answer, Query, RecoveryPointCreated};
+use job_model::{Arn, Region};
+use service_host::{Host, error_chain};
+use state_store::StateStore;
+
+use crate::handlers;
+use crate::timers::commit;
+
+/// How long one answer may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// How long to wait before the planner is asked again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Takes over all recovery points the planner knows; asks until it answers, or until told to stop.
+pub(crate) async fn recovery_points(state: &StateStore, bus: &Bus, region: &Region, host: &Host) {
+    loop {
+        match learn(state, bus, region).await {
+            Ok(learned) => {
+                tracing::info!(%region, learned, "recovery points taken over from the planner");
+                return;
+            }
+            Err(reason) => {
+                host.health.not_ready("regions", format!("recovery points are not known yet: {reason}"));
+            }
+        }
+        tokio::select! {
+            () = host.stop.cancelled() => return,
+            () = host.clock.sleep(RETRY_AFTER) => {}
+        }
+    }
+}
+
+async fn learn(state: &StateStore, bus: &Bus, region: &Region) -> Result<usize, String> {
+    let mut learned = 0;
+    // By vault, because an answer must fit into one message.
+    for vault in vaults(bus, region).await? {
+        let query = Query::ListRecoveryPoints { vault: Some(vault), resource: None };
+        let points = match ask(bus, region, &query).await? {
+            Answer::RecoveryPoints(points) => points,
+            other => return Err(unexpected(&other)),
+        };
+        learned += points.len();
+        let stored = commit(state, move |tx| {
+            points
+                .into_iter()
+                .try_for_each(|recovery_point| handlers::project(tx, RecoveryPointCreated { recovery_point }.into()))
+        });
+        stored.await.map_err(|error| error_chain(&error))?;
+    }
+    Ok(learned)
+}
+
+async fn vaults(bus: &Bus, region: &Region) -> Result<Vec<Arn>, String> {
+    match ask(bus, region, &Query::ListVaults).await? {
+        Answer::Vaults(vaults) => Ok(vaults.into_iter().map(|vault| vault.access.arn).collect()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn ask(bus: &Bus, region: &Region, query: &Query) -> Result<Answer, String> {
+    let subject = subjects::query(region, Service::Planner, query.name());
+    let payload = serde_json::to_vec(query).map_err(|error| error.to_string())?;
+    let bytes = bus.query(&subject, payload, ANSWER_WAIT).await.map_err(|error| error_chain(&error))?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("the planner's answer cannot be read: {error}"))
+}
+
+fn unexpected(answer: &Answer) -> String {
+    match answer {
+        Answer::Refused { code, message, .. } => format!("the planner refused the question: {code}: {message}"),
+        _ => "the planner answered another question; run planner and verifier of versions that fit together".to_owned(),
+    }
+}

@@ -1,0 +1,84 @@
+//! What the verifier does beside its messages: exports of its state, forgetting, gauges, and the health of its buses.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use job_bus::Bus;
+use job_model::Region;
+use message_ledger::Ledger;
+use service_host::{Host, error_chain};
+use state_store::{StateStore, StoreError, TransactError};
+use telemetry::KeyValue;
+
+/// How often the buses are looked at and gauges are set.
+const GLANCE: Duration = Duration::from_secs(1);
+/// How often the state is exported.
+const EXPORT_EVERY: SignedDuration = SignedDuration::from_hours(1);
+/// How long handled messages are remembered: longer than the bus can deliver one again.
+const REMEMBER: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Runs until told to stop.
+pub(crate) async fn run(state: StateStore, buses: BTreeMap<Region, Bus>, host: Host) {
+    let next_export = |now: Timestamp| now.checked_add(EXPORT_EVERY).unwrap_or(Timestamp::MAX);
+    let mut export_at = next_export(host.clock.now());
+    while !host.stop.is_cancelled() {
+        look_at_buses(&buses, &host);
+        look_at_outbox(&state, &host).await;
+        if host.clock.now() >= export_at {
+            export_at = next_export(host.clock.now());
+            match state.export(host.clock.now()).await {
+                Ok(file) => tracing::debug!(file = %file.display(), "state exported"),
+                Err(error) => {
+                    tracing::error!(error = error_chain(&error), "state cannot be exported; look at the disk")
+                }
+            }
+            forget(&state, host.clock.now()).await;
+        }
+        tokio::select! {
+            () = host.stop.cancelled() => {}
+            () = host.clock.sleep(GLANCE) => {}
+        }
+    }
+}
+
+fn look_at_buses(buses: &BTreeMap<Region, Bus>, host: &Host) {
+    for (region, bus) in buses {
+        let part = format!("bus {region}");
+        let connected = bus.is_connected();
+        if connected {
+            host.health.ready(&part);
+        } else {
+            host.health.not_ready(&part, "the connection is down and is being made again; look at nats-server");
+        }
+        telemetry::metrics().bus_connected.record(u64::from(connected), &[KeyValue::new("region", region.to_string())]);
+    }
+}
+
+async fn look_at_outbox(state: &StateStore, host: &Host) {
+    match state.read(|tx| Ledger::depth_and_oldest(tx)).await {
+        Ok(depth) => {
+            let service = [KeyValue::new("service", "verifier")];
+            let age = depth.oldest.map_or(0, |oldest| host.clock.now().duration_since(oldest).as_secs());
+            telemetry::metrics().outbox_depth.record(depth.pending, &service);
+            telemetry::metrics().outbox_oldest_age.record(u64::try_from(age).unwrap_or(0), &service);
+        }
+        Err(error) => tracing::warn!(error = error_chain(&error), "the outbox cannot be looked at"),
+    }
+}
+
+async fn forget(state: &StateStore, now: Timestamp) {
+    let Ok(before) = now.checked_sub(REMEMBER) else { return };
+    loop {
+        let pruned: Result<usize, TransactError<StoreError>> =
+            state.transact(move |tx| Ledger::prune(tx, before)).await;
+        match pruned {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(error = error_chain(&error), "old messages cannot be forgotten");
+                return;
+            }
+        }
+    }
+}
