@@ -109,6 +109,20 @@ impl Bus {
         self.direct_get(&format!("$JS.API.DIRECT.GET.{stream}"), body).await
     }
 
+    /// Whether a message is still in its stream, by the word of the stream's leader. An order that is not was settled by
+    /// somebody.
+    ///
+    /// # Errors
+    /// When the stream is not there or the server does not answer.
+    pub async fn is_stored(&self, stream: &str, sequence: u64) -> Result<bool, ApiError> {
+        let body = json!({ "seq": sequence });
+        match self.api::<Value>(&format!("STREAM.MSG.GET.{stream}"), &body).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some(api::MESSAGE_NOT_FOUND) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The first message at or after a sequence, read from any replica.
     pub(crate) async fn message_from(&self, stream: &str, sequence: u64) -> Result<Option<StoredMessage>, ApiError> {
         let body = json!({ "seq": sequence, "next_by_subj": ">" }).to_string().into_bytes();

@@ -152,6 +152,7 @@ impl Permissions {
         self.subscribe.push(subjects::stops(region));
         self.publish(format!("$JS.API.DIRECT.GET.{}.{}", subjects::control_stream(region), subjects::stops(region)));
         self.publish(format!("$JS.API.STREAM.INFO.{}", queue.stream(region)));
+        self.publish(format!("$JS.API.STREAM.MSG.GET.{}", queue.stream(region)));
         self.serves_queries(region, service);
     }
 

@@ -85,8 +85,11 @@ async fn keep(kept: Kept, lease: Arc<Mutex<Option<Lease>>>, end: CancellationTok
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
-            let (delivery, leased, ()) =
-                tokio::join!(renew_delivery(&kept, period), renew_lease(&kept, &lease, period), look_for_stop(&kept));
+            let (delivery, leased, ()) = tokio::join!(
+                renew_delivery(&kept, period),
+                renew_lease(&kept, &lease, period),
+                look_for_stop(&kept, period)
+            );
             if let Some(from) = delivery {
                 delivered_until = from + timing.ack_wait;
             }
@@ -157,10 +160,11 @@ async fn renew_lease(kept: &Kept, lease: &Mutex<Option<Lease>>, within: Duration
 }
 
 /// The fast hint may be missed; the mark is there to stay.
-async fn look_for_stop(kept: &Kept) {
-    match kept.bus.stop_requested(&kept.region, kept.job).await {
-        Ok(true) => kept.control.stop(StopReason::Requested),
-        Ok(false) => {}
-        Err(error) => tracing::debug!(job.id = %kept.job, %error, "cannot look for a stop mark"),
+async fn look_for_stop(kept: &Kept, within: Duration) {
+    match tokio::time::timeout(within, kept.bus.stop_requested(&kept.region, kept.job)).await {
+        Ok(Ok(true)) => kept.control.stop(StopReason::Requested),
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => tracing::debug!(job.id = %kept.job, %error, "cannot look for a stop mark"),
+        Err(_) => tracing::debug!(job.id = %kept.job, "no answer in time about a stop mark"),
     }
 }

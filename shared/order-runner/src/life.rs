@@ -42,6 +42,8 @@ enum Interrupted {
     Settle(#[from] job_bus::SettleError),
     #[error("cannot get an epoch to speak with")]
     Epoch(#[from] job_bus::LeaseError),
+    #[error("cannot see whether an order is still open")]
+    Look(#[from] job_bus::ApiError),
     #[error("cannot write a fact as JSON")]
     Encode(#[from] serde_json::Error),
     #[error("the worker is told to end at once")]
@@ -213,6 +215,13 @@ impl Life<dyn Work> {
         };
         let epoch = lease.epoch();
         keeper.take(lease, control, self.shared.bus.timing().lease_ttl).await;
+        // A delivery that was long on its way may be settled by now; its last holder settled it before it gave the lease
+        // back.
+        let stream = self.shared.queue.stream(&self.shared.region);
+        if !self.shared.bus.is_stored(&stream, self.delivery.sequence).await? {
+            tracing::info!(job.id = %order.key.job, "order was settled by another worker");
+            return Ok(());
+        }
         if self.slot.is_none() {
             let slots = Arc::clone(&self.shared.slots);
             tokio::select! {

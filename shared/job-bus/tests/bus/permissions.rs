@@ -117,7 +117,10 @@ async fn a_worker_can_do_its_work_and_nothing_of_anybody_else() {
         let letter = DeadLetter::of_delivery(&queue.stream(&g.region), &delivery, "test");
         worker.bury(&g.region, service, &letter).await.unwrap();
         worker.publish(&g.fact(service)).await.unwrap();
+        let stream = queue.stream(&g.region);
+        assert!(worker.is_stored(&stream, delivery.sequence).await.unwrap());
         delivery.ack().await.unwrap();
+        assert!(!worker.is_stored(&stream, delivery.sequence).await.unwrap());
         lease.release().await.unwrap();
 
         refused(&worker, &g.fact(Service::Planner)).await;
