@@ -138,7 +138,12 @@ impl StateStore {
     ) -> std::io::Result<Self> {
         let (requests, queue) = mpsc::channel(QUEUE);
         let writer = std::thread::Builder::new().name("state-writer".to_owned()).spawn(move || {
-            let closing = write(engine, queue);
+            let writing = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| write(engine, queue)));
+            let closing = writing.unwrap_or_else(|_| {
+                // A writer that is gone is a store that lost its memory of what is durable.
+                tracing::error!("the writer of the state panicked");
+                std::process::abort()
+            });
             drop(guard);
             if let Some(closing) = closing {
                 let _gone = closing.send(());
@@ -277,8 +282,9 @@ impl Drop for Inner {
             drop(requests.take());
             let Some(writer) = writer.take() else { return };
             // The last handle may have been held by a closure, on the writer itself.
-            if writer.thread().id() != std::thread::current().id() && writer.join().is_err() {
-                tracing::error!(store = %self.name, "the writer of the state panicked");
+            if writer.thread().id() != std::thread::current().id() {
+                // The thread turns its own panics into an abort.
+                let _ended = writer.join();
             }
         }
     }
