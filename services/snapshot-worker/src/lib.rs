@@ -1,1 +1,13 @@
-//! Turns a resource into a recovery point.
+//! Turns a resource into a recovery point, makes vaults, removes recovery points and checks vaults.
+//!
+//! It chooses nothing: an order says what, from where, to where. What an order cannot say stands in the worker's own
+//! configuration: the secrets of vaults, the commands of hooks, and the directories it may read.
+
+mod config;
+mod drivers;
+mod orders;
+mod service;
+mod work;
+
+pub use config::Config;
+pub use service::SnapshotWorker;

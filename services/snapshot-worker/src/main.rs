@@ -1,3 +1,7 @@
-//! Starts the service.
+//! Turns resources into recovery points.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service_host::main::<snapshot_worker::SnapshotWorker>()
+}

@@ -5,6 +5,8 @@
 
 mod config;
 mod roots;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod upkeep;
 mod worker;
 

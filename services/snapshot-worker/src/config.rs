@@ -1,0 +1,93 @@
+//! What the worker can be told.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use driver_api::QuiesceHooks;
+use job_bus::BusConfig;
+use job_model::Region;
+use serde::{Deserialize, Serialize};
+use service_host::{CommonConfig, ConfigProblem, HasCommon};
+use vault_engine::{KeyProfile, Profiles, StoreProfile};
+use worker_host::{check_region, check_roots, check_slots, default_nats};
+
+/// Configuration of a snapshot-worker. The sample is `deploy/config/snapshot-worker.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Instance, state directory, health, telemetry.
+    pub common: CommonConfig,
+    /// The region whose orders it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// The region's bus.
+    pub nats: BusConfig,
+    /// Orders it works on at once; each more takes more memory and reads the sources harder.
+    pub slots: usize,
+    /// Threads of one capture; 0 for as many as the machine has cores.
+    pub parallelism: usize,
+    /// Directories below which resources may lie; an order for another place is refused.
+    pub source_roots: Vec<PathBuf>,
+    /// Secrets of vaults by name: `[keys.NAME]`.
+    pub keys: BTreeMap<String, KeyProfile>,
+    /// Remote stores by the same names: `[stores.NAME]`.
+    pub stores: BTreeMap<String, StoreProfile>,
+    /// Commands that bring a resource to rest, by name: `[hooks.NAME]`.
+    pub hooks: BTreeMap<String, QuiesceHooks>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            common: CommonConfig::default(),
+            region: None,
+            nats: default_nats(),
+            slots: 2,
+            parallelism: 0,
+            source_roots: vec![PathBuf::from("/")],
+            keys: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+        }
+    }
+}
+
+impl HasCommon for Config {
+    fn common(&self) -> &CommonConfig {
+        &self.common
+    }
+
+    fn region(&self) -> Option<&str> {
+        self.region.as_ref().map(Region::as_str)
+    }
+}
+
+impl Config {
+    /// Checks what types cannot say.
+    pub(crate) fn check(&self) -> Result<(), ConfigProblem> {
+        check_region(self.region.as_ref())?;
+        check_slots(self.slots)?;
+        check_roots(&self.source_roots, "source_roots")?;
+        for (name, hooks) in &self.hooks {
+            let problem = |e: driver_api::InvalidHooks| {
+                let value = if e.key == "pre" { hooks.pre.join(" ") } else { hooks.post.join(" ") };
+                ConfigProblem::new(format!("hooks.{name}.{}", e.key), value, e.problem)
+            };
+            hooks.validate().map_err(problem)?;
+        }
+        Ok(())
+    }
+
+    /// Keys and stores as the engine takes them.
+    pub(crate) fn profiles(&self) -> Profiles {
+        Profiles { keys: self.keys.clone(), stores: self.stores.clone() }
+    }
+
+    /// Threads of one capture.
+    pub(crate) fn threads(&self) -> usize {
+        match self.parallelism {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Captures a resource into a vault.
+//!
+//! May be repeated at any point: until the snapshot is committed nothing is visible and what was stored is found by
+//! deduplication; afterwards the recovery point's tag finds the snapshot, and the same result is given again.
+
+use attempt_control::{Steering, WorkError};
+use driver_api::{Capture, CaptureRequest, Driver, ParentPoint, QuiesceHooks, QuiesceOutcome, SnapshotReader as _};
+use jiff::Timestamp;
+use job_events::{AttemptHeader, CaptureSnapshot, ParentSnapshot, SnapshotCaptured};
+use job_model::{CaptureSummary, Consistency, FailureCode, PhaseTiming, Progress};
+use telemetry::KeyValue;
+use vault_engine::{
+    Committed, DESCRIPTION_SCHEMA, Reader, RecoveryPointDescription, SnapshotInput, SnapshotSummary, Vault, VaultError,
+    read_description, recovery_point_tag, snapshot_root,
+};
+use vault_format::Id;
+
+use crate::drivers::driver;
+use crate::work::Tools;
+
+/// Exceptions that a summary carries; the description in the vault has all.
+const EXCEPTIONS_MAX: usize = 20;
+
+/// A recovery point that is durable in its vault.
+pub(crate) struct Captured {
+    snapshot_id: Id,
+    summary: CaptureSummary,
+    progress: Progress,
+    phases: Vec<PhaseTiming>,
+}
+
+impl Captured {
+    pub(crate) fn into_fact(self, attempt: AttemptHeader) -> SnapshotCaptured {
+        SnapshotCaptured {
+            attempt,
+            snapshot_id: self.snapshot_id.to_hex(),
+            summary: self.summary,
+            progress: self.progress,
+            phases: self.phases,
+        }
+    }
+}
+
+pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -> Result<Captured, WorkError> {
+    let mut watch = tools.stopwatch("backup");
+    let vault = Vault::open(&order.vault, &tools.profiles, &tools.surroundings)?;
+    // Before anything of the source is looked at: it may be gone by now, and the recovery point is there all the same.
+    if let Some(committed) = vault.find_snapshot_by_tag(&recovery_point_tag(order.recovery_point_id))? {
+        tracing::info!(snapshot = %committed.id, "an earlier attempt had committed the recovery point");
+        watch.end("open");
+        return recognise(&vault, &committed, order, watch.phases());
+    }
+    let hooks = hooks(tools, order)?;
+    let driver = driver(order.resource_type)?;
+    probe(tools, order, driver.as_ref())?;
+    let parent = parent(&vault, order.parent.as_ref())?;
+    let writer = vault.writer(steering)?;
+    watch.end("open");
+
+    let quiesced = match hooks {
+        Some((name, hooks)) => Some(hooks.quiesce(name).map_err(WorkError::Source)?),
+        None => None,
+    };
+    watch.end("quiesce");
+    let started_at = tools.clock.now();
+    let capture = driver.capture(CaptureRequest {
+        location: &order.location,
+        writer: &writer,
+        parent: parent.as_ref().map(|p| ParentPoint { reader: &p.reader, description: &p.description }),
+        quiesced: quiesced.as_ref().map_or(QuiesceOutcome::NotQuiesced, driver_api::Quiesced::outcome),
+        parallelism: tools.config.threads(),
+        control: steering,
+        now: &|| tools.clock.now(),
+    });
+    let ended_at = tools.clock.now();
+    watch.end("capture");
+    // The thaw comes before the capture's own result: what is frozen stops somebody's work.
+    let held = match quiesced {
+        None => true,
+        Some(quiesced) => quiesced.thaw().map_err(WorkError::Source)?.held,
+    };
+    let mut capture = capture.map_err(WorkError::Source)?;
+    if !held {
+        tracing::warn!("the hold ended before the capture; the recovery point is only crash-consistent");
+        capture.consistency = Consistency::Crash;
+    }
+
+    let sidecars = std::mem::take(&mut capture.sidecars);
+    let data = capture.data.clone();
+    let description = describe(order, capture, (started_at, ended_at));
+    let root = snapshot_root(&writer, data, &description, sidecars, ended_at)?;
+    steering.guard()?;
+    fail::fail_point!("snapshot-worker::before_commit");
+    let committed = writer.commit(SnapshotInput {
+        root,
+        time: started_at,
+        hostname: String::new(),
+        paths: vec![order.location.clone()],
+        tags: vec![recovery_point_tag(order.recovery_point_id)],
+        parent: parent.map(|p| p.id),
+    })?;
+    fail::fail_point!("snapshot-worker::after_commit");
+    watch.end("commit");
+    count(tools, order, &description, &committed, steering);
+    Ok(Captured {
+        snapshot_id: committed.snapshot_id,
+        summary: summarise(&description, committed.tree_id),
+        progress: Progress {
+            bytes_new: committed.stats.bytes_new,
+            bytes_stored: committed.stats.bytes_stored,
+            ..steering.progress()
+        },
+        phases: watch.phases(),
+    })
+}
+
+/// The hook set of the order, from this worker's configuration and nowhere else.
+fn hooks<'a>(tools: &'a Tools, order: &'a CaptureSnapshot) -> Result<Option<(&'a str, &'a QuiesceHooks)>, WorkError> {
+    let Some(name) = &order.hooks else { return Ok(None) };
+    match tools.config.hooks.get(name) {
+        Some(hooks) => Ok(Some((name, hooks))),
+        None => Err(WorkError::refused(
+            FailureCode::HookUnknown,
+            format!("no hook set `{name}` in this worker's configuration; add `[hooks.{name}]`"),
+        )),
+    }
+}
+
+/// Whether the resource may be read and can be.
+fn probe(tools: &Tools, order: &CaptureSnapshot, driver: &dyn Driver) -> Result<(), WorkError> {
+    let path = driver_api::file_path(&order.location).map_err(WorkError::Source)?;
+    worker_host::within(&tools.config.source_roots, &path, "source_roots")
+        .map_err(|e| WorkError::refused(FailureCode::ResourceLocationInvalid, service_host::error_chain(&e)))?;
+    let probe = driver.probe(&order.location).map_err(WorkError::Source)?;
+    for warning in probe.warnings {
+        tracing::warn!(resource = %order.order.resource, warning, "probe");
+    }
+    Ok(())
+}
+
+/// A parent that can be trusted.
+struct Parent<'a> {
+    id: Id,
+    reader: Reader<'a>,
+    description: serde_json::Value,
+}
+
+/// The ordered parent, if it is still there and still the same. Without one everything is read: slower, never wrong.
+fn parent<'a>(vault: &'a Vault, ordered: Option<&ParentSnapshot>) -> Result<Option<Parent<'a>>, WorkError> {
+    let Some(ordered) = ordered else { return Ok(None) };
+    let unusable = |why: String| {
+        tracing::warn!(snapshot = ordered.snapshot_id, why, "the parent cannot be used; everything is read");
+        Ok(None)
+    };
+    let id: Id = match ordered.snapshot_id.parse() {
+        Ok(id) => id,
+        Err(error) => return unusable(format!("{error}")),
+    };
+    let reader = match vault.reader(id) {
+        Ok(reader) => reader,
+        Err(error @ (VaultError::SnapshotMissing { .. } | VaultError::Damaged { .. })) => {
+            return unusable(error.to_string());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if reader.root().to_hex() != ordered.tree_id {
+        return unusable(format!("its tree is `{}`, not `{}`", reader.root(), ordered.tree_id));
+    }
+    let description = read_description(&reader).map_err(|e| e.to_string());
+    match description.and_then(|d| serde_json::to_value(d).map_err(|e| e.to_string())) {
+        Ok(description) => Ok(Some(Parent { id, reader, description })),
+        Err(why) => unusable(why),
+    }
+}
+
+fn describe(order: &CaptureSnapshot, capture: Capture, window: (Timestamp, Timestamp)) -> RecoveryPointDescription {
+    RecoveryPointDescription {
+        schema: DESCRIPTION_SCHEMA,
+        recovery_point: order.recovery_point.clone(),
+        resource: order.order.resource.clone(),
+        resource_type: order.resource_type,
+        consistency: capture.consistency,
+        capture_started_at: window.0,
+        capture_ended_at: window.1,
+        change_detection: capture.change_detection,
+        size_bytes: capture.size_bytes,
+        items: capture.items,
+        exceptions: capture.exceptions,
+        driver: capture.facts,
+    }
+}
+
+fn summarise(description: &RecoveryPointDescription, tree: Id) -> CaptureSummary {
+    CaptureSummary {
+        tree_id: tree.to_hex(),
+        consistency: description.consistency,
+        capture_started_at: description.capture_started_at,
+        capture_ended_at: description.capture_ended_at,
+        size_bytes: description.size_bytes,
+        items: description.items,
+        change_detection: description.change_detection.clone(),
+        exception_count: description.exceptions.len() as u64,
+        exceptions: description.exceptions.iter().take(EXCEPTIONS_MAX).cloned().collect(),
+    }
+}
+
+/// The result of an earlier attempt, from what it left in the vault. The tag alone proves nothing: the description must be
+/// of this recovery point.
+fn recognise(
+    vault: &Vault,
+    committed: &SnapshotSummary,
+    order: &CaptureSnapshot,
+    phases: Vec<PhaseTiming>,
+) -> Result<Captured, WorkError> {
+    let description = read_description(&vault.reader(committed.id)?)?;
+    if description.recovery_point != order.recovery_point || description.resource != order.order.resource {
+        return Err(WorkError::refused(
+            FailureCode::SnapshotDiffers,
+            format!(
+                "snapshot `{}` has this recovery point's tag and describes `{}` of `{}`; look who wrote it",
+                committed.id, description.recovery_point, description.resource
+            ),
+        ));
+    }
+    let progress = Progress {
+        bytes_total: Some(description.size_bytes),
+        bytes_done: description.size_bytes,
+        items_total: Some(description.items),
+        items_done: description.items,
+        ..Progress::default()
+    };
+    Ok(Captured { snapshot_id: committed.id, summary: summarise(&description, committed.tree), progress, phases })
+}
+
+fn count(
+    tools: &Tools,
+    order: &CaptureSnapshot,
+    description: &RecoveryPointDescription,
+    committed: &Committed,
+    steering: &Steering,
+) {
+    tracing::info!(
+        resource = %order.order.resource,
+        snapshot = %committed.snapshot_id,
+        bytes = description.size_bytes,
+        bytes_new = committed.stats.bytes_new,
+        exceptions = description.exceptions.len(),
+        "captured"
+    );
+    let region = KeyValue::new("region", tools.config.region.as_ref().map(ToString::to_string).unwrap_or_default());
+    let kind = KeyValue::new("kind", "backup");
+    let attributes = [kind, region.clone()];
+    let metrics = telemetry::metrics();
+    metrics.bytes_read.add(steering.progress().bytes_read, &attributes);
+    metrics.bytes_new.add(committed.stats.bytes_new, &attributes);
+    metrics.bytes_stored.add(committed.stats.bytes_stored, &attributes);
+    let resource_type = KeyValue::new("resource_type", order.resource_type.as_str());
+    metrics.capture_exceptions.add(description.exceptions.len() as u64, &[resource_type, region]);
+}

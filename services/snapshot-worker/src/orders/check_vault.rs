@@ -1,0 +1,97 @@
+//! Reads a vault through and says what is wrong with it.
+
+use attempt_control::{Steering, WorkError};
+use job_events::{AttemptHeader, CheckVault, VaultChecked};
+use job_model::{Finding, FindingKind, Severity};
+use vault_engine::{CheckFinding, CheckFindingKind, CheckOptions, CheckReport, Vault};
+
+use crate::work::Tools;
+
+/// Findings that a fact carries; a message is no place for a million of them.
+const FINDINGS_MAX: usize = 100;
+
+pub(crate) fn run(tools: &Tools, order: &CheckVault, steering: &Steering) -> Result<CheckReport, WorkError> {
+    let vault = Vault::open(&order.vault, &tools.profiles, &tools.surroundings)?;
+    let report = vault.check(&CheckOptions { read_data: order.read_data, control: steering })?;
+    tracing::info!(
+        vault = %order.vault.arn,
+        findings = report.findings.len(),
+        packs_read = report.packs_read,
+        snapshots = report.snapshots,
+        "vault checked"
+    );
+    Ok(report)
+}
+
+pub(crate) fn fact(report: &CheckReport, attempt: AttemptHeader) -> VaultChecked {
+    VaultChecked {
+        attempt,
+        findings: findings(report),
+        packs_read: report.packs_read,
+        bytes_read: report.bytes_read,
+        snapshots: report.snapshots,
+    }
+}
+
+/// The first findings, then one that says how many there are and which snapshots they concern.
+fn findings(report: &CheckReport) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = report.findings.iter().take(FINDINGS_MAX).map(finding).collect();
+    if !report.findings.is_empty() {
+        let affected: Vec<String> =
+            report.snapshots_affected.iter().take(FINDINGS_MAX).map(ToString::to_string).collect();
+        findings.push(Finding {
+            kind: FindingKind::CheckFailed,
+            severity: if affected.is_empty() { Severity::Warning } else { Severity::Failure },
+            subject: String::new(),
+            message: format!(
+                "{} findings in all; {} snapshots cannot be restored whole: {}",
+                report.findings.len(),
+                report.snapshots_affected.len(),
+                affected.join(", ")
+            ),
+        });
+    }
+    findings
+}
+
+fn finding(found: &CheckFinding) -> Finding {
+    let kind = match found.kind {
+        CheckFindingKind::PackMissing | CheckFindingKind::BlobMissing => FindingKind::EntryMissing,
+        CheckFindingKind::IndexDamaged
+        | CheckFindingKind::SnapshotDamaged
+        | CheckFindingKind::PackDamaged
+        | CheckFindingKind::BlobDamaged
+        | CheckFindingKind::TreeDamaged => FindingKind::ContentDiffers,
+    };
+    Finding { kind, severity: Severity::Failure, subject: found.subject.clone(), message: found.message.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use vault_format::Id;
+
+    use super::*;
+
+    #[test]
+    fn a_sound_vault_has_no_findings() {
+        assert!(findings(&CheckReport::default()).is_empty());
+    }
+
+    #[test]
+    fn many_findings_are_cut_and_counted() {
+        let one = CheckFinding {
+            kind: CheckFindingKind::PackMissing,
+            subject: "data/00".to_owned(),
+            message: "not in the store".to_owned(),
+        };
+        let report = CheckReport {
+            findings: vec![one; 1000],
+            snapshots_affected: vec![Id::new([1; 32])],
+            ..CheckReport::default()
+        };
+        let findings = findings(&report);
+        assert_eq!(findings.len(), FINDINGS_MAX + 1);
+        assert!(findings[FINDINGS_MAX].message.starts_with("1000 findings"), "{}", findings[FINDINGS_MAX].message);
+        assert_eq!(findings[FINDINGS_MAX].severity, Severity::Failure);
+    }
+}

@@ -1,0 +1,40 @@
+//! Composition: what a snapshot-worker consists of.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use job_events::subjects::{Queue, Service as ServiceName};
+use service_host::{ConfigProblem, Host, Service, ServiceError};
+use worker_host::{Worker, WorkerSettings, check_region};
+
+use crate::Config;
+use crate::work::SnapshotWork;
+
+/// The service.
+#[derive(Debug)]
+pub struct SnapshotWorker;
+
+#[async_trait]
+impl Service for SnapshotWorker {
+    const NAME: &'static str = "snapshot-worker";
+    type Config = Config;
+
+    fn validate(config: &Config) -> Result<(), ConfigProblem> {
+        config.check()
+    }
+
+    async fn run(config: Config, host: Host) -> Result<(), ServiceError> {
+        let settings = WorkerSettings {
+            service: ServiceName::SnapshotWorker,
+            queue: Queue::Snapshot,
+            common: &config.common,
+            region: check_region(config.region.as_ref())?,
+            nats: &config.nats,
+            slots: config.slots,
+        };
+        let worker = Worker::start(&settings, &host).await?;
+        let work = SnapshotWork::new(config, host.clock.clone());
+        worker.run(Arc::new(work)).await;
+        Ok(())
+    }
+}
