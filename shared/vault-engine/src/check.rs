@@ -1,0 +1,125 @@
+//! Looks for damage: files, packs and, where asked to, every blob; and says which snapshots it touches.
+
+mod packs;
+mod trees;
+
+use std::collections::HashSet;
+
+use driver_api::Control;
+use vault_format::{BlobKind, Id};
+
+use self::packs::check_packs;
+use self::trees::TreeWalk;
+use crate::{Vault, VaultError};
+
+/// How thorough a check is.
+#[derive(Clone, Copy)]
+pub struct CheckOptions<'a> {
+    /// Whether every pack is read and every blob verified; without it only files, sizes and trees are.
+    pub read_data: bool,
+    /// Stop and progress.
+    pub control: &'a dyn Control,
+}
+
+impl std::fmt::Debug for CheckOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CheckOptions").field("read_data", &self.read_data).finish_non_exhaustive()
+    }
+}
+
+/// What kind of damage a check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CheckFindingKind {
+    /// An index file cannot be used.
+    IndexDamaged,
+    /// A snapshot file cannot be used.
+    SnapshotDamaged,
+    /// A pack in an index is not in the store.
+    PackMissing,
+    /// A pack is not what its name, its header or its index says.
+    PackDamaged,
+    /// A blob does not decrypt or is not what its id says.
+    BlobDamaged,
+    /// A snapshot needs a blob that no readable index has.
+    BlobMissing,
+    /// A tree cannot be read.
+    TreeDamaged,
+}
+
+/// One thing a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckFinding {
+    /// What kind.
+    pub kind: CheckFindingKind,
+    /// The file or blob.
+    pub subject: String,
+    /// What was expected and what was seen.
+    pub message: String,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// All damage; empty for a sound vault.
+    pub findings: Vec<CheckFinding>,
+    /// Snapshots that were looked through.
+    pub snapshots: u64,
+    /// Snapshots that cannot be restored whole.
+    pub snapshots_affected: Vec<Id>,
+    /// Packs in the indexes.
+    pub packs: u64,
+    /// Packs read.
+    pub packs_read: u64,
+    /// Bytes read from packs.
+    pub bytes_read: u64,
+    /// Packs in the store that no index names: left by a crash, harmless.
+    pub packs_unreferenced: u64,
+}
+
+impl CheckReport {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Blobs that cannot be read, with no whole copy elsewhere.
+pub(crate) type LostBlobs = HashSet<(BlobKind, Id)>;
+
+impl CheckReport {
+    fn add(&mut self, kind: CheckFindingKind, subject: impl Into<String>, message: impl Into<String>) {
+        self.findings.push(CheckFinding { kind, subject: subject.into(), message: message.into() });
+    }
+}
+
+/// Packs first, so that the walk through the snapshots knows what is lost.
+pub(crate) fn run(vault: &Vault, options: &CheckOptions<'_>) -> Result<CheckReport, VaultError> {
+    let _lock = vault.lock()?;
+    let index = vault.load_index()?;
+    let mut report = CheckReport::default();
+    for file in index.damaged() {
+        let kind = if file.path.starts_with("index/") {
+            CheckFindingKind::IndexDamaged
+        } else {
+            CheckFindingKind::PackDamaged
+        };
+        report.add(kind, &file.path, &file.problem);
+    }
+    let lost = check_packs(vault, &index, options, &mut report)?;
+    let listing = vault.snapshots()?;
+    for file in listing.damaged {
+        report.add(CheckFindingKind::SnapshotDamaged, file.path, file.problem);
+    }
+    let mut walk = TreeWalk::new(vault, index, &lost);
+    for snapshot in listing.readable {
+        if options.control.is_stopped() {
+            return Err(VaultError::Stopped);
+        }
+        report.snapshots += 1;
+        if !walk.is_whole(snapshot.tree, &mut report) {
+            report.snapshots_affected.push(snapshot.id);
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,172 @@
+//! Whether the packs are what the index says.
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use job_model::Progress;
+use parking_lot::Mutex;
+use vault_format::{BlobKind, Id, PackedBlob, decode_pack_header, pack_header_length};
+
+use super::{CheckFindingKind, CheckOptions, CheckReport, LostBlobs};
+use crate::error::chain;
+use crate::index::{Index, KnownPack, pack_path};
+use crate::store::StoreError;
+use crate::{Vault, VaultError, ranges};
+
+/// Longest pack that is read, in bytes. restic makes none of more than 128 MiB.
+const PACK_BYTES_MAX: u64 = 256 << 20;
+/// Most packs in memory at the same time.
+const THREADS_MAX: usize = 4;
+
+struct Seen<'a> {
+    report: &'a mut CheckReport,
+    /// Blobs that are sound in some pack.
+    sound: HashSet<(BlobKind, Id)>,
+    unsound: LostBlobs,
+}
+
+/// Checks that all packs are there and have their length; reads them where asked to. Returns the blobs that are lost.
+pub(super) fn check_packs(
+    vault: &Vault,
+    index: &Index,
+    options: &CheckOptions<'_>,
+    report: &mut CheckReport,
+) -> Result<LostBlobs, VaultError> {
+    let listed = vault.store().list("data").map_err(|error| error.when("list the packs"))?;
+    let sizes: HashMap<Id, u64> =
+        listed.into_iter().filter_map(|file| Some((file.name.parse().ok()?, file.size))).collect();
+    let by_pack = index.blobs_by_pack();
+    report.packs = index.packs().len() as u64;
+    report.packs_unreferenced = (sizes.len() as u64)
+        .saturating_sub(index.packs().iter().filter(|pack| sizes.contains_key(&pack.id)).count() as u64);
+    let seen = Mutex::new(Seen { report, sound: HashSet::new(), unsound: HashSet::new() });
+    let next = AtomicUsize::new(0);
+    let stopped = AtomicBool::new(false);
+    let failure = Mutex::new(None);
+    let nothing = Vec::new();
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(pack) = index.packs().get(number) else { return };
+            if options.control.is_stopped() {
+                stopped.store(true, Ordering::Relaxed);
+                return;
+            }
+            let blobs = by_pack.get(&(number as u32)).unwrap_or(&nothing);
+            let checked = check_pack(vault, pack, blobs, sizes.get(&pack.id).copied(), options, &seen);
+            if let Err(error) = checked {
+                failure.lock().get_or_insert(error);
+                return;
+            }
+        }
+    };
+    let threads =
+        if options.read_data { thread::available_parallelism().map_or(2, NonZero::get).min(THREADS_MAX) } else { 1 };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    if let Some(error) = failure.into_inner() {
+        return Err(error);
+    }
+    if stopped.into_inner() {
+        return Err(VaultError::Stopped);
+    }
+    let Seen { sound, unsound, report } = seen.into_inner();
+    report.findings.sort_by(|a, b| (a.kind, &a.subject).cmp(&(b.kind, &b.subject)));
+    Ok(unsound.into_iter().filter(|blob| !sound.contains(blob)).collect())
+}
+
+fn check_pack(
+    vault: &Vault,
+    pack: &KnownPack,
+    blobs: &[PackedBlob],
+    size: Option<u64>,
+    options: &CheckOptions<'_>,
+    seen: &Mutex<Seen<'_>>,
+) -> Result<(), VaultError> {
+    let path = pack_path(&pack.id);
+    let Some(size) = size else {
+        let mut seen = seen.lock();
+        seen.report.add(CheckFindingKind::PackMissing, &path, format!("{} blobs are in no other place", blobs.len()));
+        seen.unsound.extend(blobs.iter().map(|blob| (blob.kind, blob.id)));
+        return Ok(());
+    };
+    if size != pack.length {
+        let problem = format!("it has {size} bytes, its index says {}", pack.length);
+        seen.lock().report.add(CheckFindingKind::PackDamaged, &path, problem);
+    }
+    let fits = |blob: &PackedBlob| u64::from(blob.offset) + u64::from(blob.length) <= size;
+    if !options.read_data {
+        let mut seen = seen.lock();
+        for blob in blobs {
+            let place = (blob.kind, blob.id);
+            if fits(blob) {
+                seen.sound.insert(place)
+            } else {
+                seen.unsound.insert(place)
+            };
+        }
+        return Ok(());
+    }
+    let mut bytes = match vault.store().get(&path, PACK_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error @ (StoreError::NotFound { .. } | StoreError::TooLarge { .. })) => {
+            let mut seen = seen.lock();
+            seen.report.add(CheckFindingKind::PackDamaged, &path, error.to_string());
+            seen.unsound.extend(blobs.iter().map(|blob| (blob.kind, blob.id)));
+            return Ok(());
+        }
+        Err(error) => return Err(error.when("read a pack")),
+    };
+    let found = Id::of(&bytes);
+    let header =
+        if found == pack.id { read_header(vault, &bytes, blobs) } else { Err(format!("its SHA-256 is {found}")) };
+    let checked: Vec<_> = blobs
+        .iter()
+        .map(|blob| {
+            let range = blob.offset as usize..blob.offset as usize + blob.length as usize;
+            let sealed = bytes.get_mut(range).ok_or_else(|| "it lies beyond the end of its pack".to_owned());
+            (blob, sealed.and_then(|sealed| ranges::open(vault, sealed, blob).map(drop)))
+        })
+        .collect();
+    let mut seen = seen.lock();
+    seen.report.packs_read += 1;
+    seen.report.bytes_read += bytes.len() as u64;
+    if let Err(problem) = header {
+        seen.report.add(CheckFindingKind::PackDamaged, &path, problem);
+    }
+    for (blob, result) in checked {
+        match result {
+            Ok(()) => {
+                seen.sound.insert((blob.kind, blob.id));
+            }
+            Err(problem) => {
+                let subject = format!("{} blob {} in `{path}`", blob.kind.as_str(), blob.id);
+                seen.report.add(CheckFindingKind::BlobDamaged, subject, problem);
+                seen.unsound.insert((blob.kind, blob.id));
+            }
+        }
+    }
+    options.control.advance(Progress { bytes_read: bytes.len() as u64, items_done: 1, ..Progress::default() });
+    Ok(())
+}
+
+/// Whether the pack's own header lists what the index lists.
+fn read_header(vault: &Vault, bytes: &[u8], blobs: &[PackedBlob]) -> Result<(), String> {
+    let size = bytes.len() as u64;
+    let (rest, trailer) = bytes.split_last_chunk().ok_or("it is shorter than a pack can be")?;
+    let length = pack_header_length(*trailer, size).map_err(|error| chain(&error))?;
+    let mut header = rest[rest.len() - length..].to_vec();
+    let header = vault.key().open_in_place(&mut header).map_err(|error| format!("its header: {error}"))?;
+    let listed = decode_pack_header(header, size).map_err(|error| format!("its header: {error}"))?;
+    let own: HashSet<_> = listed.iter().map(|blob| (blob.kind, blob.id, blob.offset, blob.length)).collect();
+    match blobs.iter().find(|blob| !own.contains(&(blob.kind, blob.id, blob.offset, blob.length))) {
+        Some(blob) => Err(format!("its header does not list blob {}, its index does", blob.id)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,211 @@
+//! A repository in a directory. Files appear by rename; the barrier is `syncfs`, one call for any number of files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
+
+use super::{Listed, Store, StoreError};
+
+/// Files being written; what a crash leaves here is nothing to anybody.
+const UNFINISHED: &str = "tmp";
+/// Directories of a new repository.
+const DIRECTORIES: [&str; 6] = ["data", "index", "keys", "locks", "snapshots", UNFINISHED];
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct LocalStore {
+    root: PathBuf,
+    next: AtomicU64,
+}
+
+impl LocalStore {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, next: AtomicU64::new(0) }
+    }
+
+    /// Writes a file beside the repository's own and says where.
+    fn write_unfinished(&self, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+        let directory = self.root.join(UNFINISHED);
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let path = directory.join(format!("{}-{number}", std::process::id()));
+            let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let mut file = match opened {
+                Ok(file) => file,
+                // Left by a process that died and had our number; the next name is free.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                // The root itself must be there: an unmounted vault is not made anew.
+                Err(error) if error.kind() == ErrorKind::NotFound && self.root.is_dir() && !directory.exists() => {
+                    make_directory(&directory)?;
+                    continue;
+                }
+                Err(error) => return Err(failed("create", &path, error)),
+            };
+            return match file.write_all(bytes) {
+                Ok(()) => Ok(path),
+                Err(error) => {
+                    drop(file);
+                    // The first error is the one to tell.
+                    let _ = fs::remove_file(&path);
+                    Err(failed("write", &path, error))
+                }
+            };
+        }
+    }
+
+    fn move_into_place(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        rename: impl Fn(&Path, &Path) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let unfinished = self.write_unfinished(bytes)?;
+        let target = self.root.join(path);
+        let mut renamed = rename(&unfinished, &target);
+        if let (Err(error), Some(parent)) = (&renamed, target.parent())
+            && error.kind() == ErrorKind::NotFound
+        {
+            make_directory(parent)?;
+            renamed = rename(&unfinished, &target);
+        }
+        renamed.map_err(|error| {
+            let _ = fs::remove_file(&unfinished);
+            failed("rename", &target, error)
+        })
+    }
+
+    fn open(&self, path: &str) -> Result<(File, PathBuf), StoreError> {
+        let full = self.root.join(path);
+        match File::open(&full) {
+            Ok(file) => Ok((file, full)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::NotFound { path: path.to_owned() }),
+            Err(error) => Err(failed("open", &full, error)),
+        }
+    }
+}
+
+impl Store for LocalStore {
+    fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.move_into_place(path, &bytes, |from, to| fs::rename(from, to))
+    }
+
+    fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool, StoreError> {
+        let moved = self.move_into_place(path, &bytes, |from, to| {
+            match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+                // Some network file systems cannot rename without replacing; a hard link refuses as well.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                    fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
+                }
+                other => other.map_err(io::Error::from),
+            }
+        });
+        match moved {
+            Ok(()) => Ok(true),
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn get(&self, path: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let (file, full) = self.open(path)?;
+        let size = file.metadata().map_err(|error| failed("look at", &full, error))?.len();
+        if size > limit {
+            return Err(StoreError::TooLarge { path: path.to_owned(), found: size, limit });
+        }
+        let mut bytes = vec![0; size as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(|error| failed("read", &full, error))?;
+        Ok(bytes)
+    }
+
+    fn get_range(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
+        let (file, full) = self.open(path)?;
+        let mut bytes = vec![0; length];
+        match file.read_exact_at(&mut bytes, offset) {
+            Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err(StoreError::Short { path: path.to_owned(), needed: offset + length as u64 })
+            }
+            Err(error) => Err(failed("read", &full, error)),
+        }
+    }
+
+    fn list(&self, directory: &str) -> Result<Vec<Listed>, StoreError> {
+        let mut found = Vec::new();
+        let mut open = vec![self.root.join(directory)];
+        while let Some(path) = open.pop() {
+            let entries = match fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("list", &path, error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| failed("list", &path, error))?;
+                let kind = entry.file_type().map_err(|error| failed("look at", &entry.path(), error))?;
+                if kind.is_dir() {
+                    open.push(entry.path());
+                    continue;
+                }
+                match entry.metadata() {
+                    Ok(metadata) => found
+                        .push(Listed { name: entry.file_name().to_string_lossy().into_owned(), size: metadata.len() }),
+                    // Removed since it was listed.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(failed("look at", &entry.path(), error)),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn top_level(&self) -> Result<Vec<String>, StoreError> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed("list", &self.root, error)),
+        };
+        entries
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<_>>()
+            .map_err(|error| failed("list", &self.root, error))
+    }
+
+    fn delete(&self, path: &str) -> Result<bool, StoreError> {
+        let full = self.root.join(path);
+        match fs::remove_file(&full) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed("remove", &full, error)),
+        }
+    }
+
+    fn prepare(&self) -> Result<(), StoreError> {
+        for directory in DIRECTORIES {
+            make_directory(&self.root.join(directory))?;
+        }
+        for byte in 0..=u8::MAX {
+            make_directory(&self.root.join("data").join(format!("{byte:02x}")))?;
+        }
+        // The entry of the root lies in its parent, which may be on another file system.
+        let parent = self.root.parent().unwrap_or(&self.root);
+        File::open(parent).and_then(|file| file.sync_all()).map_err(|error| failed("sync", parent, error))
+    }
+
+    fn barrier(&self) -> Result<(), StoreError> {
+        let root = File::open(&self.root).map_err(|error| failed("open", &self.root, error))?;
+        syncfs(&root).map_err(|error| failed("sync", &self.root, error.into()))
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| failed("create directory", path, error))
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io { action, path: path.display().to_string(), source }
+}

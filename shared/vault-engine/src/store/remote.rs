@@ -1,0 +1,175 @@
+//! A repository in an object store, reached by blocking calls.
+//!
+//! `object_store` repeats requests that failed for a passing reason itself, with growing pauses and for up to three
+//! minutes; what comes out of it here is final. An object is durable when its upload is acknowledged.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, OnceLock, mpsc};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutPayload, parse_url_opts};
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Runtime};
+use url::Url;
+
+use super::{Listed, Store, StoreError};
+
+/// See the module.
+pub(super) struct RemoteStore {
+    objects: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+impl RemoteStore {
+    /// Any location `object_store` knows.
+    pub(super) fn by_url(url: &Url, options: Vec<(String, String)>) -> Result<Self, String> {
+        // A client may want to spawn while it is made.
+        let _inside = runtime().map_err(|error| error.to_string())?.enter();
+        let (objects, prefix) = parse_url_opts(url, options).map_err(|error| crate::error::chain(&error))?;
+        Ok(Self { objects: objects.into(), prefix })
+    }
+
+    /// Stores of this process, by name; they end with it.
+    pub(super) fn in_memory(name: &str) -> Self {
+        static STORES: Mutex<BTreeMap<String, Arc<InMemory>>> = Mutex::new(BTreeMap::new());
+        let objects = Arc::clone(STORES.lock().entry(name.to_owned()).or_default());
+        Self { objects, prefix: Path::default() }
+    }
+
+    fn at(&self, path: &str) -> Path {
+        path.split('/').fold(self.prefix.clone(), |full, part| full.join(part))
+    }
+
+    fn put_as(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<bool, StoreError> {
+        let (objects, at) = (Arc::clone(&self.objects), self.at(path));
+        let answer = block_on(async move { objects.put_opts(&at, PutPayload::from_bytes(bytes), mode.into()).await })?;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+            Err(error) => Err(failed("upload", path, error)),
+        }
+    }
+
+    fn exists(&self, path: &str) -> Result<bool, StoreError> {
+        let (objects, at) = (Arc::clone(&self.objects), self.at(path));
+        match block_on(async move { objects.head(&at).await })? {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(failed("look at", path, error)),
+        }
+    }
+}
+
+impl Store for RemoteStore {
+    fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.put_as(path, bytes, PutMode::Overwrite).map(drop)
+    }
+
+    fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool, StoreError> {
+        match self.put_as(path, bytes.clone(), PutMode::Create) {
+            Err(StoreError::Remote { source: Error::NotImplemented { .. } | Error::NotSupported { .. }, .. }) => {
+                Ok(!self.exists(path)? && self.put_as(path, bytes, PutMode::Overwrite)?)
+            }
+            other => other,
+        }
+    }
+
+    fn get(&self, path: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let (objects, at, named) = (Arc::clone(&self.objects), self.at(path), path.to_owned());
+        block_on(async move {
+            let answer = objects.get(&at).await.map_err(|error| failed("download", &named, error))?;
+            if answer.meta.size > limit {
+                return Err(StoreError::TooLarge { path: named, found: answer.meta.size, limit });
+            }
+            let bytes = answer.bytes().await.map_err(|error| failed("download", &named, error))?;
+            Ok(bytes.into())
+        })?
+    }
+
+    fn get_range(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
+        let (objects, at) = (Arc::clone(&self.objects), self.at(path));
+        let range = offset..offset + length as u64;
+        let bytes = block_on(async move { objects.get_range(&at, range).await })?
+            .map_err(|error| failed("download", path, error))?;
+        if bytes.len() == length {
+            Ok(bytes.into())
+        } else {
+            Err(StoreError::Short { path: path.to_owned(), needed: offset + length as u64 })
+        }
+    }
+
+    fn list(&self, directory: &str) -> Result<Vec<Listed>, StoreError> {
+        let (objects, at) = (Arc::clone(&self.objects), self.at(directory));
+        let metadata = block_on(async move { objects.list(Some(&at)).try_collect::<Vec<_>>().await })?
+            .map_err(|error| failed("list", directory, error))?;
+        let named = metadata
+            .into_iter()
+            .filter_map(|object| Some(Listed { name: object.location.filename()?.to_owned(), size: object.size }));
+        Ok(named.collect())
+    }
+
+    fn top_level(&self) -> Result<Vec<String>, StoreError> {
+        let (objects, at) = (Arc::clone(&self.objects), self.prefix.clone());
+        let found = block_on(async move { objects.list_with_delimiter(Some(&at)).await })?
+            .map_err(|error| failed("list", "/", error))?;
+        let files = found.objects.iter().map(|object| &object.location);
+        Ok(files.chain(&found.common_prefixes).filter_map(|path| path.filename()).map(str::to_owned).collect())
+    }
+
+    fn delete(&self, path: &str) -> Result<bool, StoreError> {
+        let (objects, at) = (Arc::clone(&self.objects), self.at(path));
+        // Many stores acknowledge the removal of what is not there.
+        let there = self.exists(path)?;
+        match block_on(async move { objects.delete(&at).await })? {
+            Ok(()) => Ok(there),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(failed("remove", path, error)),
+        }
+    }
+
+    fn prepare(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn barrier(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RemoteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteStore({} {})", self.objects, self.prefix)
+    }
+}
+
+fn failed(action: &'static str, path: &str, source: Error) -> StoreError {
+    match source {
+        Error::NotFound { .. } => StoreError::NotFound { path: path.to_owned() },
+        source => StoreError::Remote { action, path: path.to_owned(), source },
+    }
+}
+
+/// Runs it on the engine's own threads while the caller waits; works on a thread of any other runtime too.
+fn block_on<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    runtime()?.spawn(async move {
+        // Nobody waits any more only when the waiting thread is gone.
+        let _ = answer.send(work.await);
+    });
+    answered.recv().map_err(|_| StoreError::Runtime { problem: "a request died".to_owned() })
+}
+
+/// One for the process and never dropped, as a runtime must not be dropped on another runtime's thread.
+fn runtime() -> Result<&'static Runtime, StoreError> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    let made = RUNTIME.get_or_init(|| {
+        let built = Builder::new_multi_thread().worker_threads(2).thread_name("vault-store").enable_all().build();
+        built.map_err(|error| error.to_string())
+    });
+    made.as_ref().map_err(|problem| StoreError::Runtime { problem: problem.clone() })
+}

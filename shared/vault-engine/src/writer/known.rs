@@ -1,0 +1,96 @@
+//! Which blobs need not be stored: those in whole packs of the vault, and those this writer took already.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use vault_format::{BlobKind, Id};
+
+use crate::index::Index;
+use crate::{Vault, VaultError};
+
+/// Parts of the set of new blobs; threads rarely meet in one.
+const SHARDS: usize = 64;
+
+/// See the module.
+pub(super) struct KnownBlobs {
+    index: Arc<Index>,
+    /// By pack number: the file is there and has the length that its blobs make.
+    whole: Vec<bool>,
+    new: Vec<Mutex<HashSet<(BlobKind, Id)>>>,
+    broken_off: AtomicBool,
+}
+
+/// The right, and the duty, to store a blob that nobody else stores.
+pub(super) struct Claim<'a> {
+    known: &'a KnownBlobs,
+    kind: BlobKind,
+    id: Id,
+    stored: bool,
+}
+
+impl KnownBlobs {
+    /// Compares the index with the packs that are really there. Blobs of packs that are lost, cut off or in no readable
+    /// index are stored anew, which heals the vault.
+    pub(super) fn new(vault: &Vault, index: Arc<Index>) -> Result<Self, VaultError> {
+        let listed = vault.store().list("data").map_err(|error| error.when("list the packs"))?;
+        let sizes: HashMap<Id, u64> =
+            listed.into_iter().filter_map(|file| Some((file.name.parse().ok()?, file.size))).collect();
+        let whole: Vec<bool> =
+            index.packs().iter().map(|pack| !pack.recovered && sizes.get(&pack.id) == Some(&pack.length)).collect();
+        for (pack, _) in index.packs().iter().zip(&whole).filter(|(pack, whole)| !*whole && !pack.recovered) {
+            let found = sizes.get(&pack.id);
+            tracing::error!(vault = vault.location(), pack = %pack.id, expected = pack.length, found, "a pack is missing or not whole; its blobs are stored anew where the source has them");
+        }
+        let new = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Ok(Self { index, whole, new, broken_off: AtomicBool::new(false) })
+    }
+
+    pub(super) fn has(&self, kind: BlobKind, id: &Id) -> bool {
+        self.in_vault(kind, id) || self.shard(id).lock().contains(&(kind, *id))
+    }
+
+    /// None when it is in the vault or somebody has claimed it already.
+    pub(super) fn claim(&self, kind: BlobKind, id: Id) -> Option<Claim<'_>> {
+        let new = !self.in_vault(kind, &id) && self.shard(&id).lock().insert((kind, id));
+        // Lazily: a claim that is made and dropped counts as broken off.
+        new.then(|| Claim { known: self, kind, id, stored: false })
+    }
+
+    /// Whether a claim was dropped without its blob being stored: others may rely on it.
+    pub(super) fn was_broken_off(&self) -> bool {
+        self.broken_off.load(Ordering::Acquire)
+    }
+
+    fn in_vault(&self, kind: BlobKind, id: &Id) -> bool {
+        self.index.find(kind, id).any(|location| self.whole[location.pack as usize])
+    }
+
+    fn shard(&self, id: &Id) -> &Mutex<HashSet<(BlobKind, Id)>> {
+        &self.new[usize::from(id.as_bytes()[0]) % SHARDS]
+    }
+}
+
+impl Claim<'_> {
+    pub(super) const fn kind(&self) -> BlobKind {
+        self.kind
+    }
+
+    pub(super) const fn id(&self) -> Id {
+        self.id
+    }
+
+    /// The duty is done.
+    pub(super) fn stored(mut self) {
+        self.stored = true;
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.stored {
+            self.known.broken_off.store(true, Ordering::Release);
+        }
+    }
+}

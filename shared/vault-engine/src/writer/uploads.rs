@@ -1,0 +1,199 @@
+//! Sends packs and index files to the store, in the background and with bounded memory.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use job_model::FailureCode;
+use parking_lot::Mutex;
+use vault_format::{
+    Id, IndexFile, IndexedPack, MasterKey, PACK_TRAILER_BYTES, SEAL_OVERHEAD, encode_pack_header, encode_unpacked,
+};
+
+use super::packer::FilledPack;
+use crate::error::chain;
+use crate::index::pack_path;
+use crate::store::{Store, StoreError};
+use crate::{Surroundings, Vault, VaultError};
+
+/// Threads that upload. Each holds a pack, and one more may wait.
+const THREADS: usize = 2;
+/// An index is written when so many packs have none: about 4 GiB that a repeated attempt need not send again.
+const PACKS_WITHOUT_INDEX_MAX: usize = 256;
+/// Or after so long.
+const TIME_WITHOUT_INDEX_MAX: Duration = Duration::from_secs(10 * 60);
+/// Blobs of an index file; at 190 bytes of JSON each it stays below restic's 8 MiB.
+const INDEX_BLOBS_MAX: usize = 40_000;
+
+/// See the module.
+pub(super) struct Uploads {
+    shared: Arc<Shared>,
+    sender: Mutex<Option<SyncSender<FilledPack>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    key: MasterKey,
+    surroundings: Surroundings,
+    has_failed: AtomicBool,
+    failure: Mutex<Option<(String, FailureCode)>>,
+    done: Mutex<Done>,
+    /// Given up: what still waits is not sent.
+    abandoned: AtomicBool,
+}
+
+struct Done {
+    /// In the store, in no index yet.
+    packs: Vec<IndexedPack>,
+    since: Instant,
+}
+
+impl Uploads {
+    pub(super) fn start(vault: &Vault) -> Result<Self, VaultError> {
+        let shared = Arc::new(Shared {
+            store: Arc::clone(vault.shared_store()),
+            key: vault.key().clone(),
+            surroundings: vault.surroundings().clone(),
+            has_failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            done: Mutex::new(Done { packs: Vec::new(), since: Instant::now() }),
+            abandoned: AtomicBool::new(false),
+        });
+        let (sender, receiver) = sync_channel(1);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let uploads = Self { shared, sender: Mutex::new(Some(sender)), threads: Mutex::new(Vec::new()) };
+        for _ in 0..THREADS {
+            let (shared, receiver) = (Arc::clone(&uploads.shared), Arc::clone(&receiver));
+            let thread = thread::Builder::new().name("vault-upload".to_owned()).spawn(move || shared.work(&receiver));
+            let thread = thread.map_err(|source| {
+                StoreError::Io { action: "start a thread for", path: "data".to_owned(), source }.when("upload packs")
+            })?;
+            uploads.threads.lock().push(thread);
+        }
+        Ok(uploads)
+    }
+
+    /// Hands a pack over; waits while all threads are busy.
+    pub(super) fn send(&self, pack: FilledPack) -> Result<(), VaultError> {
+        self.failure()?;
+        let sender = self.sender.lock().clone();
+        let sent = sender.is_some_and(|sender| sender.send(pack).is_ok());
+        if sent { Ok(()) } else { Err(died()) }
+    }
+
+    /// The first thing that went wrong.
+    pub(super) fn failure(&self) -> Result<(), VaultError> {
+        if !self.shared.has_failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.shared.failure.lock().clone() {
+            Some((problem, code)) => Err(VaultError::WriterFailed { problem, code }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until all packs are in the store, then writes what the index lacks. Both are durable when it returns.
+    pub(super) fn finish(&self) -> Result<(), VaultError> {
+        self.join()?;
+        self.failure()?;
+        let packs = mem::take(&mut self.shared.done.lock().packs);
+        self.shared.write_index(packs)?;
+        self.shared.store.barrier().map_err(|error| error.when("make the index durable"))
+    }
+
+    fn join(&self) -> Result<(), VaultError> {
+        drop(self.sender.lock().take());
+        let threads = mem::take(&mut *self.threads.lock());
+        let results: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+        if results.iter().any(Result::is_err) { Err(died()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Uploads {
+    fn drop(&mut self) {
+        self.shared.abandoned.store(true, Ordering::Release);
+        // A thread that died has said so, and there is no snapshot that could be wrong.
+        let _ = self.join();
+    }
+}
+
+fn died() -> VaultError {
+    VaultError::WriterFailed { problem: "an upload thread died".to_owned(), code: FailureCode::Internal }
+}
+
+impl Shared {
+    fn work(&self, receiver: &Mutex<Receiver<FilledPack>>) {
+        loop {
+            // The lock is held while waiting; whoever gets a pack lets the next one wait.
+            let received = receiver.lock().recv();
+            let Ok(pack) = received else { return };
+            if self.abandoned.load(Ordering::Acquire) || self.has_failed.load(Ordering::Acquire) {
+                // Taken all the same, so that nobody who sends waits for ever.
+                continue;
+            }
+            if let Err(error) = self.upload(pack) {
+                let code = error.failure_code();
+                self.failure.lock().get_or_insert((chain(&error), code));
+                self.has_failed.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    fn upload(&self, pack: FilledPack) -> Result<(), VaultError> {
+        let FilledPack { mut bytes, blobs } = pack;
+        let header = encode_pack_header(&blobs);
+        bytes.reserve_exact(header.len() + SEAL_OVERHEAD + PACK_TRAILER_BYTES);
+        self.key.seal_into(self.surroundings.random(), &header, &mut bytes);
+        // At most PACK_BLOBS_MAX entries of 41 bytes.
+        let header_length = (header.len() + SEAL_OVERHEAD) as u32;
+        bytes.extend_from_slice(&header_length.to_le_bytes());
+        let id = Id::of(&bytes);
+        self.store.put(&pack_path(&id), bytes.into()).map_err(|error| error.when("write a pack"))?;
+        let mut done = self.done.lock();
+        done.packs.push(IndexedPack { id, blobs });
+        if done.packs.len() < PACKS_WITHOUT_INDEX_MAX && done.since.elapsed() < TIME_WITHOUT_INDEX_MAX {
+            return Ok(());
+        }
+        done.since = Instant::now();
+        let packs = mem::take(&mut done.packs);
+        drop(done);
+        self.write_index(packs)
+    }
+
+    /// The packs must be durable before an index names them.
+    fn write_index(&self, packs: Vec<IndexedPack>) -> Result<(), VaultError> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        self.store.barrier().map_err(|error| error.when("make packs durable"))?;
+        let encode = |source| VaultError::Encode { what: "an index", source };
+        for packs in split(packs) {
+            let json = IndexFile { supersedes: Vec::new(), packs }.encode().map_err(encode)?;
+            let sealed = encode_unpacked(&self.key, self.surroundings.random(), &json).map_err(encode)?;
+            let path = format!("index/{}", Id::of(&sealed));
+            self.store.put(&path, sealed.into()).map_err(|error| error.when("write an index"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Cuts the list so that no index file has too many blobs; a pack stays in one piece.
+fn split(packs: Vec<IndexedPack>) -> Vec<Vec<IndexedPack>> {
+    let mut files: Vec<Vec<IndexedPack>> = Vec::new();
+    let mut blobs = usize::MAX;
+    for pack in packs {
+        blobs = blobs.saturating_add(pack.blobs.len());
+        match files.last_mut() {
+            Some(file) if blobs <= INDEX_BLOBS_MAX => file.push(pack),
+            _ => {
+                blobs = pack.blobs.len();
+                files.push(vec![pack]);
+            }
+        }
+    }
+    files
+}
