@@ -5,12 +5,14 @@
 //! synchronous and bring their own threads; services call them outside the async runtime.
 
 mod capture;
+pub mod compare;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod control;
 mod driver;
 mod error;
 mod location;
+pub mod queue;
 mod quiesce;
 mod reader;
 mod restore;

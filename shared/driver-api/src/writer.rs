@@ -40,7 +40,8 @@ pub struct FileContent {
 }
 
 /// Implemented by the vault engine. All methods may be called from many threads at once; hashing and compression happen
-/// on the caller's thread, so that a driver decides how parallel a capture is.
+/// on the caller's thread, so that a driver decides how parallel a capture is. The engine reports `bytes_new` and
+/// `bytes_stored` as progress; the driver reports all other counts.
 pub trait CaptureWriter: Send + Sync {
     /// Stores all of `source`. An empty source gives no blobs.
     ///

@@ -17,7 +17,8 @@ use vault_format::{Id, Node, NodeKind, Tree, Xattr};
 use crate::inode::{self, Place, Stat};
 use crate::owners::Owners;
 use crate::sidecar::{self, Attributes, SIDECAR_NAME};
-use crate::{display, io_error, join, open_root, queue};
+use crate::{display, io_error, join, open_root};
+use driver_api::queue;
 use parent::{Parent, ParentTree};
 
 /// How many mount points are listed in the facts.

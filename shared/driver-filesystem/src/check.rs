@@ -13,11 +13,12 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use vault_format::NodeKind;
 
-use crate::content::has_span;
 use crate::inode::{self, Stat};
 use crate::plan::{Entry, Plan};
 use crate::restore::{Target, open_beneath};
-use crate::{display, io_error, join, queue};
+use crate::{display, io_error, join};
+use driver_api::compare::has_span;
+use driver_api::queue;
 
 /// Compares and lists all differences.
 pub(crate) fn run(request: &CheckRequest<'_>) -> Result<Check, DriverError> {

@@ -128,17 +128,27 @@ impl Place<'_> {
         [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat()
     }
 
-    fn list(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        match *self {
-            Self::Open(fd) => rustix::fs::flistxattr(fd, buffer),
-            Self::Entry(directory, name) => rustix::fs::llistxattr(Self::proc_path(directory, name), buffer),
+    fn list(&self, buffer: Option<&mut [u8]>) -> rustix::io::Result<usize> {
+        match (*self, buffer) {
+            (Self::Open(fd), None) => rustix::fs::flistxattr_query(fd),
+            (Self::Open(fd), Some(buffer)) => rustix::fs::flistxattr(fd, buffer),
+            (Self::Entry(directory, name), None) => rustix::fs::llistxattr_query(Self::proc_path(directory, name)),
+            (Self::Entry(directory, name), Some(buffer)) => {
+                rustix::fs::llistxattr(Self::proc_path(directory, name), buffer)
+            }
         }
     }
 
-    fn get(&self, attribute: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        match *self {
-            Self::Open(fd) => rustix::fs::fgetxattr(fd, attribute, buffer),
-            Self::Entry(directory, name) => rustix::fs::lgetxattr(Self::proc_path(directory, name), attribute, buffer),
+    fn get(&self, attribute: &[u8], buffer: Option<&mut [u8]>) -> rustix::io::Result<usize> {
+        match (*self, buffer) {
+            (Self::Open(fd), None) => rustix::fs::fgetxattr_query(fd, attribute),
+            (Self::Open(fd), Some(buffer)) => rustix::fs::fgetxattr(fd, attribute, buffer),
+            (Self::Entry(directory, name), None) => {
+                rustix::fs::lgetxattr_query(Self::proc_path(directory, name), attribute)
+            }
+            (Self::Entry(directory, name), Some(buffer)) => {
+                rustix::fs::lgetxattr(Self::proc_path(directory, name), attribute, buffer)
+            }
         }
     }
 
@@ -182,15 +192,15 @@ impl Place<'_> {
     }
 }
 
-/// Calls with an empty buffer to learn the size, then with one of that size, until it fits.
-fn read_grown(call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+/// Calls without a buffer to learn the size, then with one of that size, until it fits.
+fn read_grown(call: impl Fn(Option<&mut [u8]>) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
     loop {
-        let length = call(&mut [])?;
+        let length = call(None)?;
         if length == 0 {
             return Ok(Vec::new());
         }
         let mut buffer = vec![0; length];
-        match call(&mut buffer) {
+        match call(Some(&mut buffer)) {
             Ok(length) => {
                 buffer.truncate(length);
                 return Ok(buffer);

@@ -25,12 +25,10 @@
 
 mod capture;
 mod check;
-mod content;
 mod extents;
 mod inode;
 mod owners;
 mod plan;
-mod queue;
 mod restore;
 mod sidecar;
 
@@ -45,6 +43,14 @@ pub use sidecar::SIDECAR_NAME;
 /// The driver for file trees.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FilesystemDriver;
+
+impl FilesystemDriver {
+    /// The driver; it has no settings.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 impl Driver for FilesystemDriver {
     fn resource_type(&self) -> ResourceType {

@@ -13,10 +13,10 @@ use driver_api::{DriverError, RestoreRequest, Restored};
 use job_model::{OverwritePolicy, PhaseTiming, Progress};
 use sha2::{Digest, Sha256};
 
-use crate::content::ZeroChunks;
 use crate::plan::Plan;
 use decide::Action;
 use destination::Destination;
+use driver_api::compare::ZeroChunks;
 use findings::Findings;
 
 pub(crate) use target::{Target, open_beneath};

@@ -53,6 +53,12 @@ impl MemoryVault {
         blobs.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// Bytes of all content blobs.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.contents.lock().blobs.values().map(|bytes| bytes.len() as u64).sum()
+    }
+
     /// Forgets a blob, as when its pack is lost: no index knows it any more.
     pub fn lose(&self, id: &Id) {
         self.contents.lock().blobs.remove(id);

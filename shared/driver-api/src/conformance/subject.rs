@@ -260,7 +260,6 @@ impl Control for CountingControl {
         let mut sum = self.sum.lock();
         sum.bytes_done += difference.bytes_done;
         sum.bytes_read += difference.bytes_read;
-        sum.bytes_new += difference.bytes_new;
         sum.items_done += difference.items_done;
     }
 }

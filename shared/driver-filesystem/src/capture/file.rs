@@ -18,9 +18,9 @@ use crate::sidecar::Attributes;
 
 /// What one reading of a file gave.
 enum Reading {
-    Whole(Stored, u64),
+    Whole(Stored),
     /// It changed meanwhile; what was read is a mixture.
-    Mixture(Stored, u64),
+    Mixture(Stored),
     /// It could not be read, and that is noted.
     Nothing,
 }
@@ -52,18 +52,16 @@ impl Walk<'_> {
 
     fn read(&self, directory: BorrowedFd<'_>, entry: &Entry) -> Result<Option<Stored>, DriverError> {
         let first = self.read_once(directory, entry)?;
-        let reading = if matches!(first, Reading::Mixture(..)) { self.read_once(directory, entry)? } else { first };
-        let (stored, bytes_new) = match reading {
-            Reading::Whole(stored, new) => (stored, new),
-            Reading::Mixture(stored, new) => {
+        let reading = if matches!(first, Reading::Mixture(_)) { self.read_once(directory, entry)? } else { first };
+        Ok(match reading {
+            Reading::Whole(stored) => Some(stored),
+            Reading::Mixture(stored) => {
                 let message = "it changed both times it was read; its content is a mixture".to_owned();
                 self.except_as(&entry.path, ExceptionKind::ChangedWhileReading, message);
-                (stored, new)
+                Some(stored)
             }
-            Reading::Nothing => return Ok(None),
-        };
-        self.request.control.advance(Progress { bytes_new, ..Progress::default() });
-        Ok(Some(stored))
+            Reading::Nothing => None,
+        })
     }
 
     fn read_once(&self, directory: BorrowedFd<'_>, entry: &Entry) -> Result<Reading, DriverError> {
@@ -107,7 +105,7 @@ impl Walk<'_> {
         let kind = NodeKind::File { content: content.blobs, size: content.size };
         let stored = Stored { node: self.node(&as_read, xattrs, kind), attributes };
         let same = Stat::of(&file).is_ok_and(|after| after.same_state(&before)) && content.size == before.size;
-        Ok(if same { Reading::Whole(stored, content.bytes_new) } else { Reading::Mixture(stored, content.bytes_new) })
+        Ok(if same { Reading::Whole(stored) } else { Reading::Mixture(stored) })
     }
 
     fn store(&self, file: &File, pieces: &[Piece]) -> Result<FileContent, WriteError> {
@@ -119,7 +117,6 @@ impl Walk<'_> {
                     let part = self.request.writer.write_content(Chunking::ContentDefined, &mut source)?;
                     content.blobs.extend(part.blobs);
                     content.size += part.size;
-                    content.bytes_new += part.bytes_new;
                     if part.size < end - start {
                         // Cut by somebody meanwhile: nothing that follows would be at its place.
                         break;
@@ -129,7 +126,7 @@ impl Walk<'_> {
                     let mut rest = length;
                     while rest > 0 {
                         let chunk = rest.min(ZERO_CHUNK_BYTES);
-                        content.blobs.push(self.zero_chunk(chunk, &mut content.bytes_new)?);
+                        content.blobs.push(self.zero_chunk(chunk)?);
                         rest -= chunk;
                     }
                     content.size += length;
@@ -139,14 +136,13 @@ impl Walk<'_> {
         Ok(content)
     }
 
-    fn zero_chunk(&self, length: u64, bytes_new: &mut u64) -> Result<vault_format::Id, WriteError> {
+    fn zero_chunk(&self, length: u64) -> Result<vault_format::Id, WriteError> {
         if let Some(id) = self.zeros.lock().get(&length) {
             return Ok(*id);
         }
         // At most 4 MiB.
         let zeros = vec![0; usize::try_from(length).map_err(|e| WriteError::Source(io::Error::other(e)))?];
-        let (id, new) = self.request.writer.write_chunk(&zeros)?;
-        *bytes_new += if new { length } else { 0 };
+        let (id, _new) = self.request.writer.write_chunk(&zeros)?;
         self.zeros.lock().insert(length, id);
         Ok(id)
     }

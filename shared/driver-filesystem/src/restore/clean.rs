@@ -9,7 +9,8 @@ use super::Work;
 use super::decide::Action;
 use super::metadata::is_refusal;
 use super::target::remove;
-use crate::{inode, io_error, join, queue};
+use crate::{inode, io_error, join};
+use driver_api::queue;
 
 impl Work<'_> {
     pub(super) fn clean(&self) -> Result<(), DriverError> {

@@ -16,10 +16,11 @@ use rustix::io::Errno;
 use super::Work;
 use super::decide::Action;
 use super::target::open_beneath;
-use crate::content::has_span;
 use crate::extents::{Extent, within};
 use crate::inode::Stat;
-use crate::{io_error, queue};
+use crate::io_error;
+use driver_api::compare::has_span;
+use driver_api::queue;
 
 /// Files fetched together: enough to read each pack once, few enough to bound memory.
 const BATCH_FILES_MAX: usize = 4096;

@@ -15,8 +15,9 @@ use super::decide::Action;
 use super::destination::Destination;
 use super::target::open_beneath;
 use crate::inode::{self, Place, Stat, timespec};
+use crate::io_error;
 use crate::plan::Entry;
-use crate::{io_error, queue};
+use driver_api::queue;
 
 /// What metadata is set on.
 #[derive(Clone, Copy)]

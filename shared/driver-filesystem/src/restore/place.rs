@@ -14,8 +14,9 @@ use super::decide::Action;
 use super::metadata::{Subject, is_refusal};
 use super::target::{open_beneath, remove};
 use crate::inode::{self, Stat};
+use crate::io_error;
 use crate::plan::Entry;
-use crate::{io_error, queue};
+use driver_api::queue;
 
 impl Work<'_> {
     pub(super) fn make_directories(&self) -> Result<(), DriverError> {

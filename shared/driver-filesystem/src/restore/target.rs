@@ -53,7 +53,9 @@ impl Target {
 pub(crate) fn open_beneath(directory: impl AsFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let directory = directory.as_fd();
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // What is only named is not opened, and `openat2` refuses flags that would have no effect.
+    let flags = if flags.contains(OFlags::PATH) { flags } else { flags | OFlags::NONBLOCK | OFlags::NOCTTY };
     loop {
         match rustix::fs::openat2(directory, path, flags, Mode::empty(), resolve) {
             // A rename somewhere kept the kernel from being sure.

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use driver_api::{Control, DriverError};
 use parking_lot::{Condvar, Mutex};
+
+use crate::{Control, DriverError};
 
 struct State<J> {
     /// Taken from the end, so that what was found last is done first and the queue stays short in deep trees.
@@ -13,8 +14,11 @@ struct State<J> {
     failed: Option<DriverError>,
 }
 
-/// Does the first job and all that come out of it. The first error ends it.
-pub(crate) fn run<J: Send>(
+/// Does the first jobs and all that come out of them, on so many threads. The first error ends it.
+///
+/// # Errors
+/// The first that `work` returns; [`DriverError::Stopped`] when the control says so.
+pub fn run<J: Send>(
     threads: usize,
     control: &dyn Control,
     first: Vec<J>,
@@ -80,8 +84,11 @@ impl<J> Drop for Done<'_, J> {
     }
 }
 
-/// Does the same for each item, in any order. The first error ends it.
-pub(crate) fn for_each<T: Sync>(
+/// Does the same for each item, in any order, on so many threads. The first error ends it.
+///
+/// # Errors
+/// The first that `work` returns; [`DriverError::Stopped`] when the control says so.
+pub fn for_each<T: Sync>(
     threads: usize,
     control: &dyn Control,
     items: &[T],
@@ -102,9 +109,8 @@ pub(crate) fn for_each<T: Sync>(
 
 #[cfg(test)]
 mod tests {
-    use driver_api::NoControl;
-
     use super::*;
+    use crate::NoControl;
 
     #[test]
     fn everything_found_on_the_way_is_done_once() {
