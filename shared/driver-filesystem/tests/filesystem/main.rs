@@ -1,0 +1,9 @@
+//! File trees captured and restored for real, judged by `rsync`, `du` and `lsattr`. Run as root.
+
+mod conformance;
+mod generated;
+mod hostile;
+mod oracle;
+mod policies;
+mod source;
+mod torture;
