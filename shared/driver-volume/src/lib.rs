@@ -1,1 +1,89 @@
 //! Captures and restores raw volumes: image files and block devices.
+//!
+//! # How a volume is stored
+//!
+//! `data/<group>/<extent>`: an extent is a file with 64 MiB of the volume (the last one may be shorter), named by its offset
+//! in the volume as 16 hexadecimal digits; 256 extents lie in a group, named by the offset of its first. Extents are cut
+//! in chunks of 1 MiB, aligned to the volume, so that overwriting in place changes few chunks and few small trees. An extent
+//! that is all hole is absent; within an extent, chunks in holes are the chunk of zeros. Holes are never read.
+//!
+//! # Rebuilding an image without Holdfast
+//!
+//! With the snapshot restored by `restic restore` and the volume's size from `holdfast/recovery-point.json`
+//! (`.driver.size`):
+//!
+//! ```sh
+//! truncate -s "$size" image
+//! for extent in data/*/*; do
+//!     dd if="$extent" of=image bs=1M seek=$((0x$(basename "$extent") / 1048576)) conv=notrunc,sparse
+//! done
+//! ```
+//!
+//! # How a change is noticed
+//!
+//! Everything but holes is read and hashed at each capture.
+//!
+//! # Restores
+//!
+//! An image file is built beside its place and renamed when it is whole; zeros are holes in it. A block device is written in
+//! place, after everything that will be written was read from the vault once without error; what is right already is
+//! neither read from the vault nor written.
+
+mod capture;
+mod check;
+mod layout;
+mod restore;
+mod volume;
+
+use driver_api::{
+    Capture, CaptureRequest, Check, CheckRequest, Driver, DriverError, Probe, RestoreRequest, Restored, file_path,
+};
+use job_model::ResourceType;
+
+pub use layout::{CHUNK_BYTES, EXTENT_BYTES, GROUP_EXTENTS};
+
+/// The driver for raw volumes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VolumeDriver;
+
+impl VolumeDriver {
+    /// The driver; it has no settings.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl Driver for VolumeDriver {
+    fn resource_type(&self) -> ResourceType {
+        ResourceType::Volume
+    }
+
+    fn probe(&self, location: &str) -> Result<Probe, DriverError> {
+        let volume = volume::Volume::open(&file_path(location)?, location)?;
+        let mut warnings = Vec::new();
+        if volume.kind == volume::Kind::BlockDevice {
+            warnings.push(
+                "the device may be written while it is captured; snapshot it below, or quiesce its file system with hooks"
+                    .to_owned(),
+            );
+        }
+        Ok(Probe { size_bytes: Some(volume.size), warnings })
+    }
+
+    fn capture(&self, request: CaptureRequest<'_>) -> Result<Capture, DriverError> {
+        capture::run(&request)
+    }
+
+    fn restore(&self, request: RestoreRequest<'_>) -> Result<Restored, DriverError> {
+        restore::run(&request)
+    }
+
+    fn check(&self, request: CheckRequest<'_>) -> Result<Check, DriverError> {
+        check::run(&request)
+    }
+}
+
+fn io_error(action: &'static str, path: impl Into<String>, source: impl Into<std::io::Error>) -> DriverError {
+    DriverError::Io { action, path: path.into(), source: source.into() }
+}

@@ -1,0 +1,173 @@
+//! How a volume is laid out as files in a snapshot.
+
+use driver_api::{BlobSpan, DriverError, ReadError, SnapshotReader};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use vault_format::{Id, Node, NodeKind};
+
+use crate::volume::{ImageFile, Kind};
+
+/// Length of a chunk.
+pub const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Length of an extent.
+pub const EXTENT_BYTES: u64 = 64 << 20;
+
+/// Extents in a group.
+pub const GROUP_EXTENTS: u64 = 256;
+
+/// Version of the layout in the facts.
+const FORMAT: u32 = 1;
+
+/// What a capture says about the volume; stands under `driver` in `recovery-point.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    format: u32,
+    /// Size of the volume in bytes.
+    pub(crate) size: u64,
+    pub(crate) kind: Kind,
+    chunk_bytes: u64,
+    extent_bytes: u64,
+    /// Attributes of the image file, where it is one.
+    #[serde(default)]
+    pub(crate) image_file: Option<ImageFile>,
+}
+
+impl Facts {
+    pub(crate) fn new(size: u64, kind: Kind, image_file: Option<ImageFile>) -> Self {
+        Self { format: FORMAT, size, kind, chunk_bytes: CHUNK_BYTES, extent_bytes: EXTENT_BYTES, image_file }
+    }
+
+    pub(crate) fn read(description: &serde_json::Value) -> Result<Self, DriverError> {
+        let broken = |problem: String| DriverError::NotOurs { problem };
+        let driver = description.get("driver").ok_or_else(|| broken("it has no `driver` facts".to_owned()))?;
+        let facts: Self = serde_json::from_value(driver.clone()).map_err(|e| broken(format!("its facts: {e}")))?;
+        if (facts.format, facts.chunk_bytes, facts.extent_bytes) != (FORMAT, CHUNK_BYTES, EXTENT_BYTES) {
+            return Err(broken(format!("its layout has format `{}`; use a newer version", facts.format)));
+        }
+        Ok(facts)
+    }
+}
+
+/// Name of the extent or group that begins at an offset.
+pub(crate) fn name(offset: u64) -> Vec<u8> {
+    format!("{offset:016x}").into_bytes()
+}
+
+/// Offset of the group that an extent is in.
+pub(crate) const fn group_of(offset: u64) -> u64 {
+    offset / (EXTENT_BYTES * GROUP_EXTENTS) * (EXTENT_BYTES * GROUP_EXTENTS)
+}
+
+/// A node of the layout. Its metadata means nothing and never changes, so that the same volume has the same tree.
+pub(crate) fn node(name: Vec<u8>, kind: NodeKind) -> Node {
+    let mode = if matches!(kind, NodeKind::Dir { .. }) { 0o700 } else { 0o600 };
+    Node {
+        name,
+        kind,
+        mode,
+        mtime: Timestamp::UNIX_EPOCH,
+        atime: Timestamp::UNIX_EPOCH,
+        ctime: Timestamp::UNIX_EPOCH,
+        uid: 0,
+        gid: 0,
+        user: String::new(),
+        group: String::new(),
+        inode: 0,
+        device_id: 0,
+        links: 1,
+        xattrs: Vec::new(),
+    }
+}
+
+/// An extent of a recovery point, with its chunks at their offsets in the volume.
+#[derive(Clone, Debug)]
+pub(crate) struct Extent {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    pub(crate) spans: Vec<BlobSpan>,
+}
+
+/// All extents of a recovery point in order; everything between them is zeros.
+///
+/// Fails when a tree is lost or damaged, a chunk is in no index, or the layout is not that of a volume of this size.
+pub(crate) fn extents(reader: &dyn SnapshotReader, facts: &Facts) -> Result<Vec<Extent>, DriverError> {
+    let root = reader.tree(&reader.root())?;
+    let data = root.nodes.iter().find(|node| node.name == b"data").map(|node| &node.kind);
+    let Some(NodeKind::Dir { subtree }) = data else {
+        return Err(DriverError::NotOurs { problem: "it has no directory `data`".to_owned() });
+    };
+    let mut extents = Vec::new();
+    for group in reader.tree(subtree)?.nodes {
+        let NodeKind::Dir { subtree } = group.kind else { return Err(misplaced(&group.name, "is not a directory")) };
+        let offset = parse(&group.name, EXTENT_BYTES * GROUP_EXTENTS, facts.size)?;
+        for file in reader.tree(&subtree)?.nodes {
+            let NodeKind::File { content, size } = &file.kind else { return Err(misplaced(&file.name, "is no file")) };
+            let extent = extent(reader, &file.name, content, *size, facts)?;
+            if group_of(extent.offset) != offset {
+                return Err(misplaced(&file.name, "is in another group"));
+            }
+            extents.push(extent);
+        }
+    }
+    extents.sort_by_key(|extent| extent.offset);
+    match extents.windows(2).find(|pair| pair[0].offset == pair[1].offset) {
+        Some(pair) => Err(misplaced(&name(pair[0].offset), "is there twice")),
+        None => Ok(extents),
+    }
+}
+
+fn extent(
+    reader: &dyn SnapshotReader,
+    name: &[u8],
+    content: &[Id],
+    size: u64,
+    facts: &Facts,
+) -> Result<Extent, DriverError> {
+    let offset = parse(name, EXTENT_BYTES, facts.size)?;
+    let length = EXTENT_BYTES.min(facts.size - offset);
+    let mut spans = reader.spans(content)?;
+    let cut_right =
+        spans.iter().all(|span| u64::from(span.length) == CHUNK_BYTES.min(length - span.offset.min(length)));
+    let sum: u64 = spans.iter().map(|span| u64::from(span.length)).sum();
+    if size != length || sum != length || !cut_right {
+        return Err(DriverError::Read(ReadError::Damaged {
+            what: format!("extent `{}`", String::from_utf8_lossy(name)),
+            problem: format!("it has {sum} bytes instead of {length}, or is cut at other places"),
+        }));
+    }
+    for span in &mut spans {
+        span.offset += offset;
+    }
+    Ok(Extent { offset, length, spans })
+}
+
+fn parse(name: &[u8], multiple: u64, size: u64) -> Result<u64, DriverError> {
+    let text = std::str::from_utf8(name).ok().filter(|text| text.len() == 16 && !text.starts_with('+'));
+    let offset = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+    match offset {
+        Some(offset) if offset % multiple == 0 && offset < size => Ok(offset),
+        _ => Err(misplaced(name, "is not the offset of a part of the volume")),
+    }
+}
+
+fn misplaced(name: &[u8], problem: &str) -> DriverError {
+    DriverError::NotOurs { problem: format!("entry `{}` {problem}", String::from_utf8_lossy(name)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_offsets_and_nothing_else() {
+        assert_eq!(name(EXTENT_BYTES), b"0000000004000000");
+        assert_eq!(parse(b"0000000004000000", EXTENT_BYTES, 1 << 30).unwrap(), EXTENT_BYTES);
+        let long = name(1 << 40);
+        for bad in [&b"../../etc/passwd"[..], b"0000000000000001", b"+000000004000000", b"4000000", &long] {
+            assert!(parse(bad, EXTENT_BYTES, 1 << 30).is_err());
+        }
+        assert_eq!(group_of(255 * EXTENT_BYTES), 0);
+        assert_eq!(group_of(257 * EXTENT_BYTES), 256 * EXTENT_BYTES);
+    }
+}

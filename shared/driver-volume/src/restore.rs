@@ -1,0 +1,178 @@
+//! Restores a volume to an image file or a block device.
+
+mod device;
+mod image;
+
+use std::os::unix::fs::FileTypeExt;
+
+use driver_api::{
+    BlobSpan, CheckRequest, ContentRequest, ContentSink, DriverError, ReadError, RestoreRequest, Restored,
+};
+use job_model::{Finding, OverwritePolicy, PhaseTiming, Progress};
+use sha2::{Digest, Sha256};
+
+use crate::layout::{self, Extent, Facts};
+use crate::volume::Volume;
+use crate::{check, io_error};
+
+/// Spans fetched together: 4 GiB in whole chunks.
+const BATCH_SPANS_MAX: usize = 4096;
+
+pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError> {
+    let mut phases = Phases { request, began: (request.elapsed_ms)(), done: Vec::new() };
+    if request.control.is_stopped() {
+        return Err(DriverError::Stopped);
+    }
+    let shown = request.target.display().to_string();
+    if let Some(path) = request.include.first() {
+        let problem = "a volume has no paths; restore all of it".to_owned();
+        return Err(DriverError::BadLocation { location: path.clone(), problem });
+    }
+    let facts = Facts::read(request.description)?;
+    let extents = layout::extents(request.reader, &facts)?;
+    let work = Work { request, facts, extents };
+    work.announce();
+    let mut findings = Vec::new();
+    match work.place(&shown)? {
+        Place::Done => phases.end("plan"),
+        Place::NewImage { replaces } => {
+            phases.end("plan");
+            findings = image::build(&work, replaces, &mut phases)?;
+        }
+        Place::Device => device::write(&work, &mut phases)?,
+    }
+    Ok(Restored { location: request.target.to_owned(), findings, phases: phases.done })
+}
+
+/// Where to write, after the policy was heard.
+enum Place {
+    /// Nothing is to be done.
+    Done,
+    NewImage {
+        replaces: bool,
+    },
+    Device,
+}
+
+struct Work<'a> {
+    request: &'a RestoreRequest<'a>,
+    facts: Facts,
+    extents: Vec<Extent>,
+}
+
+impl Work<'_> {
+    fn announce(&self) {
+        self.request.control.advance(Progress {
+            bytes_total: Some(self.facts.size),
+            items_total: Some(self.extents.len() as u64),
+            ..Progress::default()
+        });
+    }
+
+    fn place(&self, shown: &str) -> Result<Place, DriverError> {
+        let target = self.request.target;
+        let metadata = match std::fs::metadata(target) {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !target.is_symlink() => {
+                return Ok(Place::NewImage { replaces: false });
+            }
+            // A link that leads nowhere.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(exists(shown)),
+            Err(error) => return Err(io_error("look at", shown, error)),
+        };
+        let is_device = metadata.file_type().is_block_device();
+        if !is_device && !metadata.is_file() {
+            return Err(exists(shown));
+        }
+        match self.request.overwrite {
+            OverwritePolicy::Refuse if self.is_restored()? => return Ok(Place::Done),
+            OverwritePolicy::Refuse => return Err(exists(shown)),
+            OverwritePolicy::Never => return Ok(Place::Done),
+            OverwritePolicy::IfNewer => match (self.facts.image_file, Volume::open(target, shown)?.image_file()) {
+                (Some(was), Ok(Some(is))) if was.mtime > is.mtime => {}
+                (Some(_), Ok(Some(_))) => return Ok(Place::Done),
+                _ => {
+                    return Err(DriverError::BadLocation {
+                        location: shown.to_owned(),
+                        problem: "a device does not tell how old its content is; choose `if-changed`".to_owned(),
+                    });
+                }
+            },
+            OverwritePolicy::IfChanged | OverwritePolicy::Exact if !is_device && self.is_restored()? => {
+                return Ok(Place::Done);
+            }
+            OverwritePolicy::IfChanged | OverwritePolicy::Exact => {}
+        }
+        if !is_device && target.is_symlink() {
+            return Err(exists(shown));
+        }
+        Ok(if is_device { Place::Device } else { Place::NewImage { replaces: true } })
+    }
+
+    /// Whether the target is what would be restored.
+    fn is_restored(&self) -> Result<bool, DriverError> {
+        let check = CheckRequest {
+            reader: self.request.reader,
+            description: self.request.description,
+            restored: self.request.target,
+            privileged: rustix::process::geteuid().is_root(),
+            parallelism: self.request.parallelism,
+            control: self.request.control,
+            elapsed_ms: self.request.elapsed_ms,
+        };
+        check::is_equal(&check, &self.facts, &self.extents)
+    }
+
+    /// 16 digits that stand for this recovery point and target.
+    fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.request.reader.root().as_bytes());
+        hash.update(self.request.target.as_os_str().as_encoded_bytes());
+        hex::encode(&hash.finalize()[..8])
+    }
+
+    fn stop_if_told(&self) -> Result<(), DriverError> {
+        if self.request.control.is_stopped() { Err(DriverError::Stopped) } else { Ok(()) }
+    }
+
+    /// Fetches spans, batch by batch.
+    fn fetch(&self, spans: &[BlobSpan], sink: &dyn ContentSink) -> Result<(), DriverError> {
+        for batch in spans.chunks(BATCH_SPANS_MAX) {
+            self.stop_if_told()?;
+            let request = ContentRequest { file: 0, spans: batch.to_vec() };
+            self.request.reader.fetch(&[request], sink, self.request.control).map_err(|error| match error {
+                ReadError::Stopped => DriverError::Stopped,
+                other => DriverError::Read(other),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn exists(shown: &str) -> DriverError {
+    DriverError::TargetExists { path: shown.to_owned() }
+}
+
+fn warning(message: String) -> Finding {
+    Finding {
+        kind: job_model::FindingKind::MetadataDiffers,
+        severity: job_model::Severity::Warning,
+        subject: String::new(),
+        message,
+    }
+}
+
+struct Phases<'a> {
+    request: &'a RestoreRequest<'a>,
+    began: u64,
+    done: Vec<PhaseTiming>,
+}
+
+impl Phases<'_> {
+    fn end(&mut self, phase: &str) {
+        let now = (self.request.elapsed_ms)();
+        let duration_ms = now.saturating_sub(self.began);
+        self.done.push(PhaseTiming { phase: phase.to_owned(), duration_ms });
+        self.began = now;
+    }
+}

@@ -1,0 +1,145 @@
+//! An image file: built beside its place, renamed when it is whole.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use driver_api::compare::{ZeroChunks, has_span};
+use driver_api::{BlobSpan, ContentSink, Control, DriverError, queue};
+use job_model::{Finding, Progress};
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+use super::{Phases, Work, exists, warning};
+use crate::io_error;
+
+pub(super) fn build(work: &Work<'_>, replaces: bool, phases: &mut Phases<'_>) -> Result<Vec<Finding>, DriverError> {
+    let target = work.request.target;
+    let shown = target.display().to_string();
+    let Some(name) = target.file_name() else {
+        let problem = "it has no name; write the path of an image file or block device".to_owned();
+        return Err(DriverError::BadLocation { location: shown, problem });
+    };
+    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::openat(CWD, parent, flags, Mode::empty())
+        .map_err(|e| io_error("open the parent directory of", &shown, e))?;
+    let part = format!(".holdfast-{}", work.key());
+    let (file, is_new) = open_part(&parent, &part).map_err(|e| io_error("make a file beside", &shown, e))?;
+    file.set_len(work.facts.size).map_err(|e| io_error("set the size of the file beside", &shown, e))?;
+    let missing = missing(work, &file, is_new)?;
+    work.fetch(&missing, &Sink { file: &file, control: work.request.control })?;
+    work.stop_if_told()?;
+    phases.end("fetch");
+    let findings = set_attributes(work, &file, &shown)?;
+    phases.end("metadata");
+    file.sync_all().map_err(|e| io_error("sync", &shown, e))?;
+    let rename = if replaces { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    match rustix::fs::renameat_with(&parent, &part, &parent, name, rename) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Err(exists(&shown)),
+        Err(error) => return Err(io_error("put in place", shown, error)),
+    }
+    rustix::fs::fsync(&parent).map_err(|e| io_error("sync the parent directory of", &shown, e))?;
+    phases.end("sync");
+    Ok(findings)
+}
+
+/// Opens the file beside the target, and says whether it is new. One that somebody else put there is replaced.
+fn open_part(parent: &OwnedFd, name: &str) -> std::io::Result<(File, bool)> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let create = || {
+        rustix::fs::openat(parent, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)
+            .map(|fd| (File::from(fd), true))
+    };
+    match create() {
+        Err(Errno::EXIST) => {}
+        other => return Ok(other?),
+    }
+    if let Ok(fd) = rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        let file = File::from(fd);
+        let metadata = file.metadata()?;
+        if metadata.is_file() && metadata.nlink() == 1 {
+            return Ok((file, false));
+        }
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
+    Ok(create()?)
+}
+
+/// What the file lacks. Chunks of zeros are holes in a new one.
+fn missing(work: &Work<'_>, file: &File, is_new: bool) -> Result<Vec<BlobSpan>, DriverError> {
+    let zeros = ZeroChunks::default();
+    let missing = Mutex::new(Vec::new());
+    let control = work.request.control;
+    queue::for_each(work.request.parallelism, control, &work.extents, |extent| {
+        let mut buffer = Vec::new();
+        let mut lacking = Vec::new();
+        for span in &extent.spans {
+            work.stop_if_told()?;
+            let present = if is_new {
+                zeros.is_zero(span)
+            } else {
+                has_span(file, span, &mut buffer).map_err(|e| io_error("read the file beside", "", e))?
+            };
+            if present {
+                control.advance(Progress { bytes_done: u64::from(span.length), ..Progress::default() });
+            } else {
+                lacking.push(*span);
+            }
+        }
+        control.advance(Progress { items_done: 1, ..Progress::default() });
+        missing.lock().extend(lacking);
+        Ok(())
+    })?;
+    let stored: u64 = work.extents.iter().map(|extent| extent.length).sum();
+    control.advance(Progress { bytes_done: work.facts.size - stored, ..Progress::default() });
+    let mut missing = missing.into_inner();
+    missing.sort_by_key(|span| span.offset);
+    Ok(missing)
+}
+
+struct Sink<'a> {
+    file: &'a File,
+    control: &'a dyn Control,
+}
+
+impl ContentSink for Sink<'_> {
+    fn write_at(&self, _file: usize, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all_at(bytes, offset)?;
+        self.control.advance(Progress { bytes_done: bytes.len() as u64, ..Progress::default() });
+        Ok(())
+    }
+}
+
+/// Owner, mode and time of the image file that was captured, where it was one.
+fn set_attributes(work: &Work<'_>, file: &File, shown: &str) -> Result<Vec<Finding>, DriverError> {
+    let Some(wanted) = work.facts.image_file else { return Ok(Vec::new()) };
+    let mut findings = Vec::new();
+    let current = file.metadata().map_err(|e| io_error("look at", shown, e))?;
+    let mut mode = wanted.mode;
+    if (current.uid(), current.gid()) != (wanted.uid, wanted.gid) {
+        let owner = (Some(Uid::from_raw(wanted.uid)), Some(Gid::from_raw(wanted.gid)));
+        match rustix::fs::fchown(file, owner.0, owner.1) {
+            Ok(()) => {}
+            Err(error @ (Errno::PERM | Errno::INVAL)) => {
+                mode &= !0o6000;
+                findings.push(warning(format!("could not set the owner: {}", std::io::Error::from(error))));
+            }
+            Err(error) => return Err(io_error("set the owner of", shown, error)),
+        }
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(mode)).map_err(|e| io_error("set the mode of", shown, e))?;
+    let nanoseconds = wanted.mtime.as_nanosecond();
+    // A timestamp's seconds fit 64 bits by its range; the remainder is below a billion.
+    #[expect(clippy::cast_possible_truncation, reason = "see above")]
+    let time = Timespec {
+        tv_sec: nanoseconds.div_euclid(1_000_000_000) as i64,
+        tv_nsec: nanoseconds.rem_euclid(1_000_000_000) as _,
+    };
+    rustix::fs::futimens(file.as_fd(), &Timestamps { last_access: time, last_modification: time })
+        .map_err(|e| io_error("set the time of", shown, e))?;
+    Ok(findings)
+}
