@@ -1,3 +1,7 @@
-//! Starts the service.
+//! Materialises recovery points.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service_host::main::<restore_worker::RestoreWorker>()
+}

@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
 use job_bus::server_process::{NatsServer, ServerOptions};
 use job_bus::{Bus, BusConfig, Publish, StartAt, Watch};
 use job_events::{Envelope, Fact, OrderBody, OrderHeader, subjects};
 use job_model::{Arn, JobId, RecoveryPointId, Region, VaultAccess, resource_key};
-use service_host::{
-    Clock as _, CommonConfig, Host, Ids as _, ManualIds, Service, ServiceError, SystemClock, SystemIds,
-};
+use service_host::{Clock, CommonConfig, Host, Ids as _, ManualIds, Service, ServiceError, SystemClock, SystemIds};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +54,32 @@ impl Running {
     pub async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
+    }
+}
+
+/// The system's clock, set ahead.
+#[derive(Debug)]
+struct LaterClock {
+    system: SystemClock,
+    later: Duration,
+}
+
+#[async_trait]
+impl Clock for LaterClock {
+    fn now(&self) -> Timestamp {
+        self.system.now() + SignedDuration::try_from(self.later).unwrap()
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.system.elapsed_ms()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.system.sleep(duration).await;
+    }
+
+    async fn sleep_until(&self, instant: Timestamp) {
+        self.system.sleep_until(instant - SignedDuration::try_from(self.later).unwrap()).await;
     }
 }
 
@@ -150,9 +175,19 @@ impl Bench {
     /// Starts a service as a task.
     #[must_use]
     pub fn run<S: Service>(&self, config: S::Config) -> Running {
+        Self::run_with::<S>(config, Arc::new(SystemClock::new()))
+    }
+
+    /// Starts a service whose wall clock is ahead of the real one.
+    #[must_use]
+    pub fn run_later<S: Service>(&self, config: S::Config, later: Duration) -> Running {
+        Self::run_with::<S>(config, Arc::new(LaterClock { system: SystemClock::new(), later }))
+    }
+
+    fn run_with<S: Service>(config: S::Config, clock: Arc<dyn Clock>) -> Running {
         let (stop, health) = (CancellationToken::new(), service_host::Health::new());
         let host = Host {
-            clock: Arc::new(SystemClock::new()),
+            clock,
             ids: Arc::new(SystemIds),
             stop: stop.clone(),
             hard_stop: CancellationToken::new(),

@@ -1,0 +1,16 @@
+//! Which driver is for which type of resource.
+
+use attempt_control::WorkError;
+use driver_api::Driver;
+use job_model::{FailureCode, ResourceType};
+
+/// The driver for a type.
+pub(crate) fn driver(resource_type: ResourceType) -> Result<Box<dyn Driver>, WorkError> {
+    match resource_type {
+        ResourceType::Files => Ok(Box::new(driver_filesystem::FilesystemDriver)),
+        other => Err(WorkError::refused(
+            FailureCode::OrderInvalid,
+            format!("this worker has no driver for resources of type `{}`; upgrade it", other.as_str()),
+        )),
+    }
+}

@@ -1,0 +1,215 @@
+//! Orders on a real bus, restores from real vaults into real directories, and the facts they lead to.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use driver_api::{CaptureRequest, Driver as _, NoControl, QuiesceOutcome};
+use driver_filesystem::FilesystemDriver;
+use job_events::{AttemptFailed, Fact, RecoveryPointRestored, RemoveSandbox, RestoreRecoveryPoint};
+use job_model::{Arn, OverwritePolicy, ResourceType, RestoreTarget, VaultAccess};
+use restore_worker::{Config, RestoreWorker};
+use vault_engine::{
+    Committed, DESCRIPTION_SCHEMA, KeyProfile, Profiles, RecoveryPointDescription, SnapshotInput, Surroundings, Vault,
+    snapshot_root,
+};
+use worker_host::testing::{Bench, location, until};
+
+fn resource() -> Arn {
+    "arn:aws:files:ap-northeast-1:000000000000:tree/home".parse().unwrap()
+}
+
+fn profiles(bench: &Bench) -> Profiles {
+    let key = KeyProfile { password_file: Some(bench.password_file()), ..KeyProfile::default() };
+    Profiles { keys: BTreeMap::from([("main".to_owned(), key)]), ..Profiles::default() }
+}
+
+fn config(bench: &Bench) -> Config {
+    std::fs::create_dir_all(bench.path("targets")).unwrap();
+    Config {
+        common: bench.common("1"),
+        region: Some(bench.region()),
+        nats: bench.nats(),
+        target_roots: vec![bench.path("targets")],
+        sandbox_root: bench.path("sandboxes"),
+        keys: profiles(bench).keys,
+        ..Config::default()
+    }
+}
+
+/// A vault with one recovery point of one small tree.
+struct Point {
+    vault: VaultAccess,
+    recovery_point: Arn,
+    committed: Committed,
+}
+
+fn point(bench: &Bench) -> Point {
+    let source = bench.path("source");
+    std::fs::create_dir_all(source.join("deep")).unwrap();
+    std::fs::write(source.join("a"), "alpha").unwrap();
+    std::fs::write(source.join("deep/b"), vec![7; 300_000]).unwrap();
+    let at = "2026-01-01T00:00:00Z".parse().unwrap();
+    let surroundings = Surroundings::new(move || at);
+    let mut access = bench.vault("vault");
+    let vault = Vault::create(&access, &profiles(bench), &surroundings).unwrap();
+    access.repository_id = Some(vault.repository_id().to_owned());
+    let writer = vault.writer(&NoControl).unwrap();
+    let capture = FilesystemDriver
+        .capture(CaptureRequest {
+            location: &location(&source),
+            writer: &writer,
+            parent: None,
+            quiesced: QuiesceOutcome::NotQuiesced,
+            parallelism: 2,
+            control: &NoControl,
+            now: &|| at,
+        })
+        .unwrap();
+    let recovery_point = bench.recovery_point().1;
+    let description = RecoveryPointDescription {
+        schema: DESCRIPTION_SCHEMA,
+        recovery_point: recovery_point.clone(),
+        resource: resource(),
+        resource_type: ResourceType::Files,
+        consistency: capture.consistency,
+        capture_started_at: at,
+        capture_ended_at: at,
+        change_detection: capture.change_detection,
+        size_bytes: capture.size_bytes,
+        items: capture.items,
+        exceptions: capture.exceptions,
+        driver: capture.facts,
+    };
+    let root = snapshot_root(&writer, capture.data, &description, capture.sidecars, at).unwrap();
+    let input = SnapshotInput {
+        root,
+        time: at,
+        hostname: String::new(),
+        paths: vec![location(&source)],
+        tags: Vec::new(),
+        parent: None,
+    };
+    Point { vault: access, recovery_point, committed: writer.commit(input).unwrap() }
+}
+
+fn order(bench: &Bench, point: &Point, target: RestoreTarget) -> RestoreRecoveryPoint {
+    RestoreRecoveryPoint {
+        order: bench.header(&resource()),
+        resource_type: ResourceType::Files,
+        vault: point.vault.clone(),
+        recovery_point: point.recovery_point.clone(),
+        snapshot_id: point.committed.snapshot_id.to_hex(),
+        tree_id: point.committed.tree_id.to_hex(),
+        target,
+        overwrite: OverwritePolicy::Refuse,
+        include: Vec::new(),
+        test_run: None,
+    }
+}
+
+fn to(path: &Path) -> RestoreTarget {
+    RestoreTarget::Location { url: location(path) }
+}
+
+async fn restored(bench: &Bench, order: RestoreRecoveryPoint) -> RecoveryPointRestored {
+    let job = bench.order(order).await;
+    match bench.outcome(job).await {
+        Fact::RecoveryPointRestored(restored) => restored,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn failed(bench: &Bench, order: RestoreRecoveryPoint) -> AttemptFailed {
+    let job = bench.order(order).await;
+    match bench.outcome(job).await {
+        Fact::AttemptFailed(failed) => failed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn path_of(restored: &RecoveryPointRestored) -> PathBuf {
+    driver_api::file_path(&restored.location).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_into_a_sandbox_is_whole_and_the_removal_leaves_nothing() {
+    let bench = Bench::start().await;
+    let point = point(&bench);
+    let worker = bench.run::<RestoreWorker>(config(&bench));
+
+    let order = order(&bench, &point, RestoreTarget::Sandbox);
+    let job = order.order.job_id;
+    let restored = restored(&bench, order).await;
+    let path = path_of(&restored);
+    assert!(path.starts_with(bench.path("sandboxes").join(job.to_string())), "{}", path.display());
+    assert_eq!(std::fs::read(path.join("a")).unwrap(), b"alpha");
+    assert_eq!(std::fs::read(path.join("deep/b")).unwrap(), [7; 300_000]);
+    assert_eq!(restored.phases.first().map(|p| p.phase.as_str()), Some("open"));
+
+    for _ in 0..2 {
+        let remove = RemoveSandbox { order: bench.header(&resource()), restore_job_id: job };
+        let removal = bench.order(remove).await;
+        assert!(matches!(bench.outcome(removal).await, Fact::SandboxRemoved(_)));
+        assert!(!bench.path("sandboxes").join(job.to_string()).exists());
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_to_a_location_stays_below_the_allowed_directories() {
+    let bench = Bench::start().await;
+    let point = point(&bench);
+    let worker = bench.run::<RestoreWorker>(config(&bench));
+
+    let inside = bench.path("targets/home");
+    let restored = restored(&bench, order(&bench, &point, to(&inside))).await;
+    assert_eq!(path_of(&restored), inside.canonicalize().unwrap());
+    assert_eq!(std::fs::read(inside.join("a")).unwrap(), b"alpha");
+
+    let outside = bench.path("elsewhere");
+    std::os::unix::fs::symlink(bench.path(""), bench.path("targets/link")).unwrap();
+    for target in [outside.clone(), bench.path("targets/link/elsewhere"), bench.path("targets/../elsewhere")] {
+        let refused = failed(&bench, order(&bench, &point, to(&target))).await;
+        assert_eq!(refused.code, "TARGET_INVALID", "{}", target.display());
+    }
+    assert!(!outside.exists());
+
+    let again = failed(&bench, order(&bench, &point, to(&inside))).await;
+    assert_eq!(again.code, "TARGET_EXISTS", "{again:?}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_is_not_the_captured_one_is_refused_before_a_byte_is_written() {
+    let bench = Bench::start().await;
+    let point = point(&bench);
+    let worker = bench.run::<RestoreWorker>(config(&bench));
+    let target = bench.path("targets/home");
+
+    let forged = RestoreRecoveryPoint { tree_id: "0".repeat(64), ..order(&bench, &point, to(&target)) };
+    assert_eq!(failed(&bench, forged).await.code, "SNAPSHOT_DIFFERS");
+    let missing = RestoreRecoveryPoint { snapshot_id: "0".repeat(64), ..order(&bench, &point, to(&target)) };
+    assert_eq!(failed(&bench, missing).await.code, "SNAPSHOT_MISSING");
+    assert!(!target.exists());
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sandbox_that_nobody_removes_is_swept_after_its_life() {
+    let bench = Bench::start().await;
+    let point = point(&bench);
+    let worker = bench.run::<RestoreWorker>(config(&bench));
+    let order = order(&bench, &point, RestoreTarget::Sandbox);
+    let sandbox = bench.path("sandboxes").join(order.order.job_id.to_string());
+    restored(&bench, order).await;
+    worker.stop().await;
+    assert!(sandbox.exists());
+
+    // The next process finds it in its own state, sees that its life is over, and sweeps.
+    let late = bench.run_later::<RestoreWorker>(config(&bench), Duration::from_secs(8 * 24 * 3600));
+    until("the sandbox is gone", || !sandbox.exists()).await;
+    late.stop().await;
+}
