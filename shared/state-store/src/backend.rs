@@ -51,4 +51,7 @@ pub(crate) trait Backend: Send + fmt::Debug {
 
     /// Makes everything committed durable; `number` is that of the newest commit.
     fn barrier(&mut self, number: u64) -> Result<(), BackendError>;
+
+    /// Bytes on disk.
+    fn size(&self) -> Result<u64, BackendError>;
 }

@@ -69,6 +69,16 @@ impl Engine {
         &self.digests
     }
 
+    /// Reports the size of the database; with every export, which is often enough to see it grow.
+    pub(crate) fn report_size(&self) {
+        match self.backend.size() {
+            Ok(bytes) => telemetry::metrics().state_size.record(bytes, &[]),
+            Err(error) => {
+                tracing::warn!(store = %self.name, error = causes(&error), "the size of the state is unknown")
+            }
+        }
+    }
+
     /// The first failure, if there was one.
     pub(crate) fn failure(&self) -> Option<StoreError> {
         self.failed.borrow().clone()

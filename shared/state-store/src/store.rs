@@ -293,6 +293,7 @@ impl Drop for Inner {
 /// The writer thread: drains what waits, one barrier for all of it. Closes the database; whoever asked for that hears of it
 /// when its lock is free, too.
 fn write(mut engine: Engine, mut queue: mpsc::Receiver<Request>) -> Option<oneshot::Sender<()>> {
+    engine.report_size();
     let mut closing = None;
     while closing.is_none()
         && let Some(first) = queue.blocking_recv()
@@ -310,6 +311,7 @@ fn write(mut engine: Engine, mut queue: mpsc::Receiver<Request>) -> Option<onesh
                 Request::Export { dir, at, answer } => {
                     engine.run_group(std::mem::take(&mut jobs));
                     let _gone = answer.send(export::export(&engine, &dir, at));
+                    engine.report_size();
                 }
                 Request::Close(answer) => {
                     queue.close();

@@ -104,6 +104,10 @@ impl Backend for Memory {
         self.undo.clear();
         Ok(())
     }
+
+    fn size(&self) -> Result<u64, BackendError> {
+        Ok(0)
+    }
 }
 
 /// A database that outlives its store, as a disk does.
@@ -146,5 +150,9 @@ impl Backend for Shared {
         let mut memory = self.lock();
         memory.barriers += 1;
         memory.barrier(number)
+    }
+
+    fn size(&self) -> Result<u64, BackendError> {
+        self.lock().size()
     }
 }

@@ -180,4 +180,8 @@ impl Backend for SledDb {
         self.flush()?;
         self.mark.set(number).map_err(io_error("write the mark of acknowledged commits"))
     }
+
+    fn size(&self) -> Result<u64, BackendError> {
+        guarded("measure its size", || self.db.size_on_disk())
+    }
 }

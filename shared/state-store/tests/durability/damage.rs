@@ -88,8 +88,16 @@ async fn reason_after(made: &Made, name: &str, damage: impl FnOnce(&Path)) -> Op
     rows::put_all(&opened.store, found + 1..=found + 3).await;
     drop(opened.store);
     let again = StateStore::open(&config).unwrap();
-    assert_eq!(again.recovery, Recovery::Clean, "{name}: not sound after all");
-    assert_eq!(rows::count(&again.store).await, found + 3, "{name}");
+    let kept = rows::count(&again.store).await;
+    match again.recovery {
+        Recovery::Clean => assert_eq!(kept, found + 3, "{name}: rows are missing and nobody said so"),
+        // Damage in a part of the log that the first start had no need to read. Late, but not silent.
+        Recovery::Rebuilt { reason: later, .. } if reason.is_none() => {
+            assert_eq!(kept, ROWS[1], "{name}: {later}");
+            return Some(later);
+        }
+        other => panic!("{name}: not sound after it was rebuilt: {other:?}"),
+    }
     reason
 }
 
