@@ -223,12 +223,7 @@ impl Life<dyn Work> {
             return Ok(());
         }
         if self.slot.is_none() {
-            let slots = Arc::clone(&self.shared.slots);
-            tokio::select! {
-                // The semaphore is never closed.
-                slot = slots.acquire_owned() => self.slot = slot.ok(),
-                () = control.stopped() => {}
-            }
+            self.slot = self.shared.slot(control).await;
         }
         let span = tracing::Span::current();
         let traceparent = telemetry::traceparent_of(&span).or_else(|| order.envelope.traceparent.clone());

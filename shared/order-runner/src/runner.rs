@@ -12,7 +12,7 @@ use job_model::{JobId, Region};
 use message_ledger::Ledger;
 use service_host::Clock;
 use state_store::{StateStore, StoreError};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -63,12 +63,29 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) drain: Duration,
     pub(crate) slots: Arc<Semaphore>,
+    /// Orders that have their resource and want a slot: they go before those that are still to be pulled.
+    pub(crate) wanting: watch::Sender<usize>,
     pub(crate) stops: Stops,
     pub(crate) stop: CancellationToken,
     pub(crate) hard_stop: CancellationToken,
 }
 
 impl Shared {
+    /// A slot, before those that are still to be pulled. None when the control says stop first.
+    pub(crate) async fn slot(&self, control: &AttemptControl) -> Option<OwnedSemaphorePermit> {
+        let acquiring = Arc::clone(&self.slots).acquire_owned();
+        tokio::pin!(acquiring);
+        // In the queue before it is said, so that a slot that is given up for it comes here.
+        if let std::task::Poll::Ready(slot) = futures::poll!(&mut acquiring) {
+            return slot.ok();
+        }
+        let _wanted = Wanted::new(&self.wanting);
+        tokio::select! {
+            slot = &mut acquiring => slot.ok(),
+            () = control.stopped() => None,
+        }
+    }
+
     pub(crate) fn service(&self) -> &'static str {
         self.queue.service().as_str()
     }
@@ -103,6 +120,7 @@ impl Runner {
             clock: self.clock,
             drain: self.drain,
             slots,
+            wanting: watch::Sender::new(0),
             stops: Stops::default(),
             stop: stop.clone(),
             hard_stop: hard_stop.clone(),
@@ -133,7 +151,23 @@ impl Runner {
     }
 }
 
-type Taken = (Delivery, tokio::sync::OwnedSemaphorePermit, tokio::sync::OwnedSemaphorePermit);
+/// Counts one order that wants a slot.
+struct Wanted<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Wanted<'a> {
+    fn new(wanting: &'a watch::Sender<usize>) -> Self {
+        wanting.send_modify(|count| *count += 1);
+        Self(wanting)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+type Taken = (Delivery, OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// The next order and the right to carry it out; none when the runner is to stop.
 async fn take_next(shared: &Shared, hands: &Arc<Semaphore>, stop: &CancellationToken) -> Option<Taken> {
@@ -143,12 +177,13 @@ async fn take_next(shared: &Shared, hands: &Arc<Semaphore>, stop: &CancellationT
         // Neither semaphore is ever closed.
         hand.ok().zip(slot.ok())
     };
-    let (hand, slot) = tokio::select! {
+    let (hand, mut slot) = tokio::select! {
         biased;
         () = stop.cancelled() => return None,
         () = shared.hard_stop.cancelled() => return None,
         permits = permits => permits?,
     };
+    let mut wanting = shared.wanting.subscribe();
     let mut consumer: Option<Consumer> = None;
     let mut told = false;
     loop {
@@ -166,6 +201,18 @@ async fn take_next(shared: &Shared, hands: &Arc<Semaphore>, stop: &CancellationT
             biased;
             () = stop.cancelled() => return None,
             () = shared.hard_stop.cancelled() => return None,
+            // The sender lives in `shared`.
+            true = async { wanting.wait_for(|wanting| *wanting > 0).await.is_ok() } => {
+                // The semaphore is fair: who waited longer has the slot before this comes back with one.
+                drop(slot);
+                slot = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return None,
+                    () = shared.hard_stop.cancelled() => return None,
+                    slot = Arc::clone(&shared.slots).acquire_owned() => slot.ok()?,
+                };
+                continue;
+            }
             pulled = pull => pulled,
         };
         match pulled {
