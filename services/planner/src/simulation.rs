@@ -8,6 +8,8 @@
 mod cycle;
 mod faults;
 mod fortnight;
+mod invariants;
+mod scene;
 mod transcript;
 mod workers;
 
@@ -186,6 +188,22 @@ impl World {
         if upkeep::is_due(&self.state, &self.settings, self.now) {
             self.step(upkeep::tick);
         }
+    }
+
+    /// A job of the ledger.
+    pub(crate) fn job(&self, id: JobId) -> &job_model::Job {
+        &self.state.job(id).expect("a job of the ledger").job
+    }
+
+    /// A recovery point of the catalogue.
+    pub(crate) fn point(&self, arn: &Arn) -> &job_model::RecoveryPoint {
+        &self.state.points.get(arn).expect("a recovery point of the catalogue").point
+    }
+
+    /// A fact of a worker, out of its turn.
+    pub(crate) fn hear(&mut self, fact: impl Into<Fact>) {
+        let fact = fact.into();
+        self.step(|step| handlers::fact(step, &fact));
     }
 
     /// The only point of a resource in a vault, or the newest one.

@@ -118,6 +118,14 @@ impl State {
             .any(|row| row.uses.contains(point) && (!row.job.state.is_terminal() || row.withdraw))
     }
 
+    /// Something changed that retention depends on: it decides at the next tick.
+    pub(crate) fn retain_soon(&mut self) {
+        let meta = self.meta();
+        if meta.retained_at.is_some() {
+            self.meta.put((), MetaRow { retained_at: None, ..meta });
+        }
+    }
+
     /// The numbers of the installation.
     pub(crate) fn meta(&self) -> MetaRow {
         self.meta.get(&()).cloned().unwrap_or_default()

@@ -72,6 +72,7 @@ pub(crate) fn record(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> Optio
     };
     let fact = RecoveryPointCreated { recovery_point: point.clone() };
     let trace = point.traceparent.clone();
+    step.state.retain_soon();
     step.state.points.put(arn.clone(), PointRow { point, deletions: 0, delete_not_before: None });
     step.tell(&job.region, job.id.to_string(), fact, trace);
     if let JobDetail::Backup { copy_actions, .. } = &job.detail {
@@ -185,7 +186,7 @@ pub(crate) fn refused_by_vault(
             vault.name, vault.region
         ));
     }
-    job_model::validation::retention_fits_vault("lifecycle.delete_after_days", lifecycle, vault)
+    job_model::validation::retention_fits_vault("lifecycle", lifecycle, vault)
         .err()
         .map(|invalid| format!("vault `{}` refuses this retention: {invalid}", vault.name))
 }

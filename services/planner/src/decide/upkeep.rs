@@ -8,8 +8,8 @@ use crate::decide::{Settings, Step, ends, explain, issue, retire, runs};
 use crate::state::{JobRow, State, StopReason};
 use crate::windows;
 
-/// How often retention and housekeeping run.
-const RETENTION_EVERY: SignedDuration = SignedDuration::from_mins(5);
+/// How often retention and housekeeping run when nothing changed; lifecycles count in days.
+const RETENTION_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Does everything whose time has come, except schedules, which run one firing at a time.
 pub(crate) fn tick(step: &mut Step<'_>) {

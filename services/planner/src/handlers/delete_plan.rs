@@ -21,6 +21,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &DeletePlan) -> Result<Accept
     for rule in &plan.rules {
         step.state.cursors.remove(&(plan.id, rule.id));
     }
+    step.state.retain_soon();
     step.state.plans.put((plan.id, plan.version), PlanRow { plan, deleted_at: Some(step.now) });
     Ok(Accepted::result(request.plan_id))
 }

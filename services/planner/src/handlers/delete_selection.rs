@@ -12,6 +12,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &DeleteSelection) -> Result<A
             format!("plan `{}` has no selection `{}`", request.plan_id, request.selection_id),
         ));
     }
+    step.state.retain_soon();
     step.state.selections.remove(&request.selection_id);
     Ok(Accepted::result(request.selection_id))
 }

@@ -8,5 +8,6 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &DeregisterResource) -> Resul
     if step.state.resources.remove(&request.arn).is_none() {
         return Err(Refusal::not_found("arn", format!("resource `{}` is not registered", request.arn)));
     }
+    step.state.retain_soon();
     Ok(Accepted::result(&request.arn))
 }

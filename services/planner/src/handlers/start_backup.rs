@@ -70,7 +70,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartBackup) -> Result<Accep
 pub(crate) fn fits(step: &Step<'_>, field: &str, vault: &job_model::Arn, lifecycle: &Lifecycle) -> Result<(), Refusal> {
     validation::lifecycle(field, lifecycle)?;
     match step.state.vaults.get(vault) {
-        Some(vault) => Ok(validation::retention_fits_vault(&format!("{field}.delete_after_days"), lifecycle, vault)?),
+        Some(vault) => Ok(validation::retention_fits_vault(field, lifecycle, vault)?),
         None => Ok(()),
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &UpdatePlan) -> Result<Accept
             start_cursor(step, plan.id, rule.id);
         }
     }
+    step.state.retain_soon();
     step.state.plans.put((plan.id, plan.version), PlanRow { plan, deleted_at: None });
     Ok(Accepted::result(before.id))
 }

@@ -7,6 +7,7 @@ use crate::decide::{Step, attempt, ends, explain};
 
 pub(crate) fn handle(step: &mut Step<'_>, fact: &VerdictReached) {
     // The verifier also judges restores that failed; those have no verification job, and the verdict names the restore.
+    step.state.retain_soon();
     ends::judge(step, fact.restore_job_id, &fact.verdict);
     if let Some(mut row) = attempt::current(step, &fact.attempt).filter(|row| row.job.kind == JobKind::Verification)
         && step.advance(&mut row, JobEvent::Succeeded)

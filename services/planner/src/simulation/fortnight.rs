@@ -1,103 +1,12 @@
 //! Two weeks in two time zones, with a clock change in each direction, a planner that is down for two days, workers
 //! that are slow, flaky or not there, and retention by age and by generations.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
-use job_events::{
-    CreatePlan, CreateSelection, CreateVaultRequest, Disposition, RegisterResource, RestoreTest, RuleInput,
-    StartRestore,
-};
-use job_model::{
-    Arn, Conditions, CopyAction, Generations, Lifecycle, OverwritePolicy, PlanId, ResourceType, RestoreTarget,
-    TestRunId,
-};
-use uuid::Uuid;
+use job_events::{Disposition, RuleInput};
+use job_model::{CopyAction, Generations};
 
-use super::{Mischief, World, arn};
-
-const EUROPE: &str = "eu-central-1";
-const AUSTRALIA: &str = "ap-southeast-2";
-
-fn resource(region: &str, name: &str) -> Arn {
-    arn(&format!("arn:aws:files:{region}:000000000000:tree/{name}"))
-}
-
-fn vault(region: &str, name: &str) -> Arn {
-    arn(&format!("arn:aws:backup:{region}:000000000000:backup-vault:{name}"))
-}
-
-fn register(world: &mut World, region: &str, name: &str) -> Arn {
-    let arn = resource(region, name);
-    world.accepted(RegisterResource {
-        arn: arn.clone(),
-        resource_type: ResourceType::Files,
-        region: region.parse().unwrap(),
-        location: format!("file:///srv/{name}"),
-        hooks: None,
-        tags: BTreeMap::new(),
-    });
-    arn
-}
-
-fn create_vault(world: &mut World, region: &str, name: &str) -> Arn {
-    world.accepted(CreateVaultRequest {
-        name: name.to_owned(),
-        region: region.parse().unwrap(),
-        location: format!("file:///vaults/{region}/{name}"),
-        key_profile: name.to_owned(),
-        min_retention_days: None,
-        max_retention_days: None,
-    });
-    vault(region, name)
-}
-
-fn rule(name: &str, vault: Arn, schedule: &str, time_zone: &str) -> RuleInput {
-    RuleInput {
-        name: name.to_owned(),
-        target_vault: vault,
-        schedule: Some(schedule.to_owned()),
-        time_zone: Some(time_zone.to_owned()),
-        start_window_minutes: Some(60),
-        completion_window_minutes: Some(120),
-        lifecycle: Lifecycle::default(),
-        generations: None,
-        copy_actions: Vec::new(),
-        recovery_point_tags: BTreeMap::new(),
-    }
-}
-
-fn protect(world: &mut World, name: &str, rule: RuleInput, resources: &[&Arn]) {
-    let (_, id) = world.accepted(CreatePlan { name: name.to_owned(), rules: vec![rule] });
-    let plan_id: PlanId = id.unwrap().parse().unwrap();
-    world.accepted(CreateSelection {
-        plan_id,
-        name: name.to_owned(),
-        resources: resources.iter().map(ToString::to_string).collect(),
-        not_resources: Vec::new(),
-        list_of_tags: Vec::new(),
-        conditions: Conditions::default(),
-    });
-}
-
-fn days(days: u32) -> Lifecycle {
-    Lifecycle { delete_after_days: Some(days), ..Lifecycle::default() }
-}
-
-fn test_restore(world: &mut World, resource: &Arn, vault: &Arn, run: u128) {
-    let recovery_point = world.newest_point(resource, vault);
-    world.accepted(StartRestore {
-        recovery_point,
-        target: RestoreTarget::Sandbox,
-        overwrite: OverwritePolicy::default(),
-        include: Vec::new(),
-        test: Some(RestoreTest {
-            test_run: TestRunId::new(Uuid::from_u128(run)),
-            restore_testing_plan: "weekly".to_owned(),
-            validation_window_hours: 0,
-        }),
-    });
-}
+use super::scene::{AUSTRALIA, EUROPE, create_vault, days, protect, register, rule, test_restore};
+use super::{Mischief, World};
 
 /// The story; every decision of it is in the golden file.
 fn fortnight(mischief: Mischief) -> String {
