@@ -88,8 +88,8 @@ impl Index {
             building.recover(store, key)?;
         }
         let Building { mut entries, packs, mut damaged, .. } = building;
-        entries.sort_unstable_by(|a, b| (a.id, a.pack, a.offset).cmp(&(b.id, b.pack, b.offset)));
-        entries.dedup_by(|a, b| (a.id, a.pack, a.offset) == (b.id, b.pack, b.offset));
+        entries.sort_unstable_by_key(|entry| (entry.id, entry.pack, entry.offset));
+        entries.dedup_by_key(|entry| (entry.id, entry.pack, entry.offset));
         entries.shrink_to_fit();
         damaged.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Self { entries, packs, files, damaged })

@@ -34,6 +34,9 @@ pub(crate) struct Opened<'a> {
     pub(crate) plaintext: Vec<u8>,
 }
 
+/// Takes a blob for all who want it.
+type Take<'a, T> = dyn Fn(&[Wanted<T>], &Opened<'_>) -> Result<(), ReadError> + Sync + 'a;
+
 /// Reads all of them and calls `take` once for each blob with all the notes on it. Holds at most one range and one blob
 /// per thread.
 pub(crate) fn read_all<T: Sync + Send>(
@@ -42,7 +45,7 @@ pub(crate) fn read_all<T: Sync + Send>(
     mut wanted: Vec<Wanted<T>>,
     threads: usize,
     control: &dyn Control,
-    take: &(dyn Fn(&[Wanted<T>], &Opened<'_>) -> Result<(), ReadError> + Sync),
+    take: &Take<'_, T>,
 ) -> Result<(), ReadError> {
     wanted.sort_unstable_by_key(|wanted| (wanted.location.pack, wanted.location.blob.offset));
     let ranges = plan(&wanted);
@@ -102,12 +105,7 @@ fn plan<T>(wanted: &[Wanted<T>]) -> Vec<Range<usize>> {
     ranges
 }
 
-fn read_range<T>(
-    vault: &Vault,
-    index: &Index,
-    wanted: &[Wanted<T>],
-    take: &(dyn Fn(&[Wanted<T>], &Opened<'_>) -> Result<(), ReadError> + Sync),
-) -> Result<(), ReadError> {
+fn read_range<T>(vault: &Vault, index: &Index, wanted: &[Wanted<T>], take: &Take<'_, T>) -> Result<(), ReadError> {
     let Some(first) = wanted.first() else { return Ok(()) };
     let begin = first.location.blob.offset;
     let end =

@@ -62,7 +62,7 @@ pub enum StoreError {
         path: String,
         /// The answer.
         #[source]
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// The threads that talk to remote stores could not be started or died.
     #[error("remote stores cannot be reached from this process: {problem}")]
@@ -83,7 +83,7 @@ impl StoreError {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => FailureCode::PermissionDenied,
                 _ => FailureCode::VaultUnreachable,
             },
-            Self::Remote { source, .. } => match source {
+            Self::Remote { source, .. } => match **source {
                 object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
                     FailureCode::PermissionDenied
                 }

@@ -28,13 +28,32 @@ impl BlobKind {
     }
 }
 
-/// Compresses a blob; none when that would not make it smaller, and it is then stored as it is.
-///
-/// # Errors
-/// [`FormatError::Compress`].
-pub fn compress_blob(plaintext: &[u8], level: i32) -> Result<Option<Vec<u8>>, FormatError> {
-    let compressed = zstd::bulk::compress(plaintext, level).map_err(FormatError::Compress)?;
-    Ok((compressed.len() < plaintext.len()).then_some(compressed))
+/// Compresses blobs one after the other, each for itself. One per thread: its state is a megabyte that is better kept.
+pub struct BlobCompressor(zstd::bulk::Compressor<'static>);
+
+impl BlobCompressor {
+    /// With a level of zstd.
+    ///
+    /// # Errors
+    /// [`FormatError::Compress`] when there is no such level.
+    pub fn new(level: i32) -> Result<Self, FormatError> {
+        zstd::bulk::Compressor::new(level).map(Self).map_err(FormatError::Compress)
+    }
+
+    /// Compresses a blob; none when that would not make it smaller, and it is then stored as it is.
+    ///
+    /// # Errors
+    /// [`FormatError::Compress`].
+    pub fn compress(&mut self, plaintext: &[u8]) -> Result<Option<Vec<u8>>, FormatError> {
+        let compressed = self.0.compress(plaintext).map_err(FormatError::Compress)?;
+        Ok((compressed.len() < plaintext.len()).then_some(compressed))
+    }
+}
+
+impl std::fmt::Debug for BlobCompressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BlobCompressor")
+    }
 }
 
 /// Decompresses what was stored, where it is compressed, and verifies the content against its id.

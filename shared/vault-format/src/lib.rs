@@ -24,7 +24,7 @@ mod snapshot;
 mod tree_json;
 mod unpacked;
 
-pub use blob::{BLOB_BYTES_MAX, BlobKind, compress_blob, open_blob, unpack_blob};
+pub use blob::{BLOB_BYTES_MAX, BlobCompressor, BlobKind, open_blob, unpack_blob};
 pub use config::Config;
 pub use crypto::{MasterKey, NONCE_BYTES, SEAL_OVERHEAD, TAG_BYTES};
 pub use error::FormatError;

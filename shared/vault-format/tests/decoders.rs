@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 use vault_format::{
-    BlobKind, ChunkerPolynomial, Config, Id, IndexFile, IndexedPack, KdfParams, KeyFile, LockFile, MasterKey,
-    PackedBlob, Snapshot, compress_blob, decode_pack_header, decode_unpacked, encode_pack_header, encode_unpacked,
+    BlobCompressor, BlobKind, ChunkerPolynomial, Config, Id, IndexFile, IndexedPack, KdfParams, KeyFile, LockFile, MasterKey,
+    PackedBlob, Snapshot, decode_pack_header, decode_unpacked, encode_pack_header, encode_unpacked,
     open_blob, pack_file_length, pack_header_length, unpack_blob,
 };
 use zeroize::Zeroizing;
@@ -71,7 +71,7 @@ fn plain_json_of_older_clients_is_read() {
 #[test]
 fn a_blob_whose_length_is_a_lie_is_refused() {
     let content = vec![0; 100_000];
-    let compressed = compress_blob(&content, 1).unwrap().unwrap();
+    let compressed = BlobCompressor::new(1).unwrap().compress(&content).unwrap().unwrap();
     let id = Id::of(&content);
     assert_eq!(unpack_blob(&compressed, Some(100_000), &id).unwrap(), content);
     for lie in [99_999, 100_001, 400 << 20, u32::MAX] {
@@ -83,7 +83,7 @@ fn a_blob_whose_length_is_a_lie_is_refused() {
 #[test]
 fn what_cannot_be_compressed_is_stored_as_it_is() {
     let noise: Vec<u8> = (0..64_u8).flat_map(|i| *Id::of(&[i]).as_bytes()).collect();
-    assert_eq!(compress_blob(&noise, 3).unwrap(), None);
+    assert_eq!(BlobCompressor::new(3).unwrap().compress(&noise).unwrap(), None);
     let mut sealed = key(1).seal([1; 16], &noise);
     assert_eq!(open_blob(&key(1), &mut sealed, None, &Id::of(&noise)).unwrap(), noise);
 }

@@ -72,7 +72,9 @@ impl Store for RemoteStore {
 
     fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool, StoreError> {
         match self.put_as(path, bytes.clone(), PutMode::Create) {
-            Err(StoreError::Remote { source: Error::NotImplemented { .. } | Error::NotSupported { .. }, .. }) => {
+            Err(StoreError::Remote { source, .. })
+                if matches!(*source, Error::NotImplemented { .. } | Error::NotSupported { .. }) =>
+            {
                 Ok(!self.exists(path)? && self.put_as(path, bytes, PutMode::Overwrite)?)
             }
             other => other,
@@ -150,7 +152,7 @@ impl fmt::Debug for RemoteStore {
 fn failed(action: &'static str, path: &str, source: Error) -> StoreError {
     match source {
         Error::NotFound { .. } => StoreError::NotFound { path: path.to_owned() },
-        source => StoreError::Remote { action, path: path.to_owned(), source },
+        source => StoreError::Remote { action, path: path.to_owned(), source: Box::new(source) },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 
 use vault_format::{NodeKind, Tree};
 
@@ -38,8 +39,7 @@ fn restic_checks_and_restores_what_we_wrote() {
 }
 
 #[test]
-fn restic_keeps_a_tree_of_ours_when_it_writes_it_again() {
-    // Both must make the same JSON of the same entries, or restic could not rewrite our snapshots.
+fn restic_restores_links_and_pipes_of_ours() {
     let workshop = Workshop::new();
     let vault = workshop.create("v");
     let writer = vault.writer(&NoControl).unwrap();
@@ -51,6 +51,7 @@ fn restic_keeps_a_tree_of_ours_when_it_writes_it_again() {
     assert!(printed.contains("\\u003c\\u0026\\u003e"), "{printed}");
     let target = workshop.dir.path().join("restored");
     workshop.restic("v", &["restore", &committed.snapshot_id.to_hex(), "--target", target.to_str().unwrap()]);
+    assert!(fs::metadata(target.join("pipe")).unwrap().file_type().is_fifo());
     assert_eq!(fs::read_link(target.join("link")).unwrap().as_os_str().as_bytes(), b"data/a <&>");
 }
 
