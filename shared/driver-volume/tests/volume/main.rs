@@ -1,5 +1,7 @@
 //! Volumes captured and restored for real. Run as root: some tests attach loop devices.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod conformance;
 mod devices;
 mod images;
