@@ -263,5 +263,12 @@ fn end_if_judged(tx: &mut Tx<'_>, rules: &Rules, run_id: TestRunId, now: Timesta
 }
 
 fn about_run(run: &RunRow) -> Saying<'_> {
-    Saying { region: &run.region, about: run.id.to_string(), subject: None, causation: None, traceparent: None }
+    Saying {
+        region: &run.region,
+        about: run.id.to_string(),
+        run: Some(run.id),
+        subject: None,
+        causation: None,
+        traceparent: None,
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use job_events::subjects::{self, Service};
 use job_events::{Envelope, Fact, Request, RequestAccepted, RequestRejected};
-use job_model::Region;
+use job_model::{JobId, Region, TestRunId};
 use message_ledger::{Ledger, Outgoing, OutgoingKind};
 use state_store::{StoreError, Tx};
 use uuid::Uuid;
@@ -29,6 +29,8 @@ pub(crate) struct Saying<'a> {
     pub(crate) region: &'a Region,
     /// What it is about: stands in its subject.
     pub(crate) about: String,
+    /// The run it is about: facts of a run are published in the order in which they were said.
+    pub(crate) run: Option<TestRunId>,
     /// The ARN it is about, if it is about one.
     pub(crate) subject: Option<String>,
     /// Id of the message that led to it.
@@ -81,7 +83,8 @@ impl Speaker {
             subject,
             envelope,
             kind: OutgoingKind::Fact,
-            job: None,
+            // The outbox keeps the order of what belongs to one job; a run is one as far as it is concerned.
+            job: saying.run.map(|run| JobId::new(run.as_uuid())),
         };
         Ledger::enqueue(tx, &outgoing, now).map(|_row| ())
     }
@@ -130,6 +133,7 @@ impl Speaker {
             region,
             // Ids of requests may hold anything; this may stand in a subject and is the same for the same id.
             about: Uuid::new_v5(&Uuid::NAMESPACE_OID, request_id.as_bytes()).simple().to_string(),
+            run: None,
             subject: None,
             causation: (!request_id.is_empty()).then_some(request_id),
             traceparent: None,

@@ -39,8 +39,14 @@ pub(super) fn handle(
         plan,
     };
     store::put_plan(tx, &row)?;
-    let saying =
-        Saying { region: &row.region, about: row.plan.name.clone(), subject: None, causation: None, traceparent: None };
+    let saying = Saying {
+        region: &row.region,
+        about: row.plan.name.clone(),
+        run: None,
+        subject: None,
+        causation: None,
+        traceparent: None,
+    };
     rules.speaker.fact(tx, saying, &RestoreTestingPlanChanged { plan: row.plan.clone() }.into(), asked.now)?;
     Ok(Ok(Some(row.plan.name.clone())))
 }

@@ -1,0 +1,196 @@
+//! A server, a region, a running verifier, and what it says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use job_bus::server_process::{NatsServer, ServerOptions};
+use job_bus::{Bus, BusConfig, Publish, StartAt, Watch};
+use job_events::subjects::{self, Service as ServiceName};
+use job_events::{Answer, Envelope, Fact, Query, Request};
+use job_model::Region;
+use service_host::{CommonConfig, Health, Host, Service as _, ServiceError, SystemClock, SystemIds};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use vault_engine::Profiles;
+use verifier::{Config, RegionConfig, Verifier};
+
+/// Nothing in these tests takes longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+#[expect(clippy::disallowed_methods, reason = "the verifier under test runs by the system's clock")]
+pub(crate) fn instant() -> Timestamp {
+    Timestamp::now()
+}
+
+pub(crate) fn region() -> Region {
+    "ap-northeast-1".parse().unwrap()
+}
+
+/// Everything that a test needs.
+pub(crate) struct World {
+    pub(crate) bus: Bus,
+    pub(crate) dir: TempDir,
+    pub(crate) facts: Watch,
+    pub(crate) heard: Vec<(Envelope, Fact)>,
+    config: Config,
+    verifier: Option<(JoinHandle<Result<(), ServiceError>>, CancellationToken)>,
+    planner: JoinHandle<()>,
+    _server: NatsServer,
+}
+
+fn bus_config(url: String) -> BusConfig {
+    BusConfig {
+        url,
+        name: String::new(),
+        user: None,
+        password_file: None,
+        nkey_seed_file: None,
+        inbox_prefix: None,
+        ca_file: None,
+    }
+}
+
+impl World {
+    /// A region that was provisioned, with a planner that knows of no vaults yet, and no verifier.
+    pub(crate) async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let server =
+            NatsServer::start(ServerOptions { dir: dir.path().join("nats"), ..ServerOptions::default() }).unwrap();
+        let bus = Bus::connect(&bus_config(server.url()), PATIENCE).await.unwrap();
+        bus.provision(&region()).await.unwrap();
+        let facts =
+            bus.watch(&subjects::fact_stream(&region()), &subjects::facts(&region()), StartAt::All).await.unwrap();
+        let config = Config {
+            common: CommonConfig { state_dir: dir.path().join("state"), ..CommonConfig::default() },
+            regions: BTreeMap::from([(region(), RegionConfig { nats: bus_config(server.url()) })]),
+            ..Config::default()
+        };
+        let planner = tokio::spawn(answer_as_planner(bus.clone()));
+        Self { bus, dir, facts, heard: Vec::new(), config, verifier: None, planner, _server: server }
+    }
+
+    /// Starts the verifier with the keys of a vault.
+    pub(crate) async fn start(&mut self, profiles: Profiles, run_timeout: Duration) {
+        self.config.keys = profiles.keys;
+        self.config.run_timeout = run_timeout;
+        let stop = CancellationToken::new();
+        let host = Host {
+            clock: Arc::new(SystemClock::new()),
+            ids: Arc::new(SystemIds),
+            stop: stop.clone(),
+            hard_stop: CancellationToken::new(),
+            health: Health::new(),
+        };
+        let health = host.health.clone();
+        let task = tokio::spawn(Verifier::run(self.config.clone(), host));
+        let is_ready = async {
+            while !health.is_ready() {
+                assert!(!task.is_finished(), "the verifier ended: {:?}", health.reasons());
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, is_ready).await.unwrap_or_else(|_| panic!("{:?}", health.reasons()));
+        self.verifier = Some((task, stop));
+    }
+
+    /// Stops the verifier softly.
+    pub(crate) async fn stop(&mut self) {
+        let (task, stop) = self.verifier.take().unwrap();
+        stop.cancel();
+        tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
+    }
+
+    /// Sends a request to the verifier and waits for its answer.
+    pub(crate) async fn ask(&mut self, request: impl Into<Request>) -> Fact {
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, instant().to_string().as_bytes()).to_string();
+        let request = request.into();
+        let envelope =
+            Envelope::new(id, "/test".to_owned(), request.event_type(), instant(), request.to_value().unwrap());
+        self.ask_with(&request, &envelope).await
+    }
+
+    /// Sends a request in an envelope of the test's own and waits for its answer.
+    pub(crate) async fn ask_with(&mut self, request: &Request, envelope: &Envelope) -> Fact {
+        let subject = subjects::request(&region(), ServiceName::Verifier, request.name());
+        self.publish(subject, subjects::request_stream(&region()), envelope).await;
+        self.answer_to(&envelope.id).await
+    }
+
+    /// The next answer to a request.
+    pub(crate) async fn answer_to(&mut self, wanted: &str) -> Fact {
+        let wanted = wanted.to_owned();
+        self.hear(move |fact| match fact {
+            Fact::RequestAccepted(accepted) => accepted.request_id == wanted,
+            Fact::RequestRejected(rejected) => rejected.request_id == wanted,
+            _ => false,
+        })
+        .await
+        .1
+    }
+
+    /// The next fact that is wanted; the others are kept in `heard`.
+    pub(crate) async fn hear(&mut self, wanted: impl Fn(&Fact) -> bool) -> (Envelope, Fact) {
+        let listen = async {
+            loop {
+                let watched = self.facts.next().await.unwrap().unwrap();
+                let envelope = Envelope::from_bytes(&watched.payload).unwrap();
+                let fact = envelope.fact().unwrap();
+                self.heard.push((envelope.clone(), fact.clone()));
+                if wanted(&fact) {
+                    return (envelope, fact);
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, listen).await {
+            Ok(found) => found,
+            Err(_) => panic!("not said: {:#?}", self.heard.iter().map(|(_, fact)| fact.name()).collect::<Vec<_>>()),
+        }
+    }
+
+    /// Publishes a message.
+    pub(crate) async fn publish(&self, subject: String, stream: String, envelope: &Envelope) {
+        let message = Publish {
+            subject,
+            id: envelope.id.clone(),
+            payload: envelope.to_bytes().unwrap().into(),
+            traceparent: envelope.traceparent.clone(),
+            expect_stream: stream,
+            once_per_subject: false,
+        };
+        self.bus.publish(&message).await.unwrap();
+    }
+
+    /// Asks the verifier a question.
+    pub(crate) async fn query(&self, query: &Query) -> Answer {
+        let subject = subjects::query(&region(), ServiceName::Verifier, query.name());
+        let bytes = self.bus.query(&subject, serde_json::to_vec(query).unwrap(), PATIENCE).await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.planner.abort();
+    }
+}
+
+/// A planner that knows of nothing.
+async fn answer_as_planner(bus: Bus) {
+    let mut queries = bus.serve_queries(&subjects::queries_to(&region(), ServiceName::Planner)).await.unwrap();
+    while let Some(incoming) = queries.next().await {
+        let answer = match serde_json::from_slice::<Query>(&incoming.payload).unwrap() {
+            Query::ListVaults => Answer::Vaults(Vec::new()),
+            _ => Answer::RecoveryPoints(Vec::new()),
+        };
+        incoming.respond(serde_json::to_vec(&answer).unwrap()).await.unwrap();
+    }
+}
