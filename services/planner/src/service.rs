@@ -51,7 +51,8 @@ impl Service for Planner {
         let buses = connect(&config).await?;
         let floor =
             store.read(store::load).await.map_err(|e| ServiceError::state("read the state", e))?.meta().generation;
-        let holder = format!("planner/{}", config.common.instance);
+        // The lock on the state directory says that an earlier life of this very state is over.
+        let holder = format!("planner/{}/{}", config.common.instance, store.instance_id());
         let Some(home_bus) = buses.get(&home) else {
             return Err(ConfigProblem::new("home_region", home, "none of `regions`").into());
         };
@@ -124,7 +125,7 @@ async fn become_active(
     host: &Host,
 ) -> Result<Option<Lease>, ServiceError> {
     loop {
-        match bus.acquire_lease(home, LEASE, holder, floor).await {
+        match bus.succeed_lease(home, LEASE, holder, floor).await {
             Ok(lease) => return Ok(Some(lease)),
             Err(LeaseError::Held { holder, .. }) => {
                 host.health.not_ready("planner", format!("standing by: `{holder}` is the active planner"));

@@ -100,6 +100,33 @@ impl Bus {
         holder: &str,
         floor: u64,
     ) -> Result<Lease, LeaseError> {
+        self.take_lease(region, key, holder, floor, false).await
+    }
+
+    /// As [`Bus::acquire_lease`], and takes over from an earlier life of the same holder without waiting for its lease to
+    /// run out. Only for a holder that knows that life to be over, because it holds something exclusive of it: the lock
+    /// on its state directory.
+    ///
+    /// # Errors
+    /// As [`Bus::acquire_lease`].
+    pub async fn succeed_lease(
+        &self,
+        region: &Region,
+        key: &str,
+        holder: &str,
+        floor: u64,
+    ) -> Result<Lease, LeaseError> {
+        self.take_lease(region, key, holder, floor, true).await
+    }
+
+    async fn take_lease(
+        &self,
+        region: &Region,
+        key: &str,
+        holder: &str,
+        floor: u64,
+        succeeds: bool,
+    ) -> Result<Lease, LeaseError> {
         let bucket = subjects::lease_bucket(region);
         // The last token of a new inbox is unique for ever.
         let inbox = self.client().new_inbox();
@@ -119,7 +146,11 @@ impl Bus {
                 }
                 None => {
                     let (revision, found) = match self.read_lease(&bucket, key).await? {
-                        Some((revision, found)) if found.released && expected != revision => (revision, found),
+                        Some((revision, found))
+                            if (found.released || (succeeds && found.holder == holder)) && expected != revision =>
+                        {
+                            (revision, found)
+                        }
                         Some((_, found)) => {
                             return Err(LeaseError::Held { key: key.to_owned(), holder: found.holder });
                         }

@@ -3,6 +3,8 @@
 //! Goal: what the simulation decides is also what goes over the bus, survives the loss of the planner, of a message and
 //! of a whole stream, and is answered in the words of AWS.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
+
 mod stage;
 
 use std::time::Duration;
