@@ -8,6 +8,7 @@ use job_model::{FailureCode, ResourceType};
 pub(crate) fn driver(resource_type: ResourceType) -> Result<Box<dyn Driver>, WorkError> {
     match resource_type {
         ResourceType::Files => Ok(Box::new(driver_filesystem::FilesystemDriver)),
+        ResourceType::Volume => Ok(Box::new(driver_volume::VolumeDriver)),
         other => Err(WorkError::refused(
             FailureCode::OrderInvalid,
             format!("this verifier has no driver for resources of type `{}`; upgrade it", other.as_str()),

@@ -202,7 +202,7 @@ async fn region_is_there(bus: &Bus, region: &Region, host: &Host) -> bool {
 async fn flush(state: &StateStore, buses: &BTreeMap<Region, Bus>) {
     let emptied = async {
         while buses.values().any(Bus::is_connected) {
-            match state.read(|tx| Ledger::depth_and_oldest(tx)).await {
+            match state.read(Ledger::depth_and_oldest).await {
                 Ok(depth) if depth.pending > 0 => tokio::time::sleep(FLUSH_GLANCE).await,
                 _ => return,
             }

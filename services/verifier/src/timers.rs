@@ -118,3 +118,6 @@ where
         state_store::TransactError::Refused(error) | state_store::TransactError::Store(error) => error,
     })
 }
+
+#[cfg(test)]
+mod tests;

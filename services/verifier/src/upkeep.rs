@@ -56,7 +56,7 @@ fn look_at_buses(buses: &BTreeMap<Region, Bus>, host: &Host) {
 }
 
 async fn look_at_outbox(state: &StateStore, host: &Host) {
-    match state.read(|tx| Ledger::depth_and_oldest(tx)).await {
+    match state.read(Ledger::depth_and_oldest).await {
         Ok(depth) => {
             let service = [KeyValue::new("service", "verifier")];
             let age = depth.oldest.map_or(0, |oldest| host.clock.now().duration_since(oldest).as_secs());
