@@ -48,9 +48,45 @@ async fn respond(shell: &Shell, question: Incoming) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// The largest answer in bytes: NATS's default `max_payload` of 1 MiB, less its headers.
+const ANSWER_BYTES_MAX: usize = (1 << 20) - 4096;
+
+/// An answer that fits into one message. One that does not is refused: a list that is cut looks like all there is.
 fn encode(answer: &Answer) -> Vec<u8> {
-    serde_json::to_vec(answer).unwrap_or_else(|error| {
-        tracing::error!(%error, "an answer cannot be written as JSON");
-        Vec::new()
-    })
+    let fits = serde_json::to_vec(answer).map(|bytes| (bytes.len() <= ANSWER_BYTES_MAX).then_some(bytes));
+    match fits {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => too_long(),
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            Vec::new()
+        }
+    }
+}
+
+fn too_long() -> Vec<u8> {
+    let message = "the answer is larger than one message; ask for one vault or resource, or for fewer entries";
+    serde_json::to_vec(&refused("LimitExceededException", ".", message.to_owned())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_refused_and_not_cut() {
+        let resource = job_model::Resource {
+            arn: "arn:aws:files:eu-central-1:000000000000:tree/home".parse().unwrap(),
+            resource_type: job_model::ResourceType::Files,
+            region: "eu-central-1".parse().unwrap(),
+            location: format!("file:///{}", "x".repeat(1000)),
+            hooks: None,
+            tags: std::collections::BTreeMap::new(),
+            registered_at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let small: Answer = serde_json::from_slice(&encode(&Answer::Resources(vec![resource.clone(); 10]))).unwrap();
+        assert!(matches!(small, Answer::Resources(resources) if resources.len() == 10));
+        let large: Answer = serde_json::from_slice(&encode(&Answer::Resources(vec![resource; 1000]))).unwrap();
+        assert!(matches!(large, Answer::Refused { code, .. } if code == "LimitExceededException"));
+    }
 }

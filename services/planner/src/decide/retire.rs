@@ -1,7 +1,8 @@
 //! Retention carried out: recovery points that nothing keeps are deleted, and it is known why the others stay.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use job_model::{Arn, JobDetail, JobId, JobKind, RecoveryPoint, RecoveryPointStatus};
 
 use crate::decide::Step;
@@ -12,9 +13,12 @@ use crate::state::{JobRow, State};
 
 /// Orders the deletion of every recovery point that nothing keeps.
 pub(crate) fn retire(step: &mut Step<'_>) {
-    let resources: BTreeSet<Arn> = step.state.points.values().map(|row| row.point.resource.clone()).collect();
-    for resource in resources {
-        for decision in decisions(step.state, &resource, step.now) {
+    let mut of_resources: BTreeMap<Arn, Vec<RecoveryPoint>> = BTreeMap::new();
+    for row in step.state.points.values() {
+        of_resources.entry(row.point.resource.clone()).or_default().push(row.point.clone());
+    }
+    for (resource, points) in of_resources {
+        for decision in decide(step.state, &resource, &points, step.now) {
             let Fate::Delete { reason } = decision.fate else { continue };
             let waits = step.state.points.get(&decision.recovery_point).and_then(|row| row.delete_not_before);
             if waits.is_none_or(|at| at <= step.now) {
@@ -25,11 +29,15 @@ pub(crate) fn retire(step: &mut Step<'_>) {
 }
 
 /// What retention says of each recovery point of a resource.
-pub(crate) fn decisions(state: &State, resource: &Arn, now: jiff::Timestamp) -> Vec<Decision> {
+pub(crate) fn decisions(state: &State, resource: &Arn, now: Timestamp) -> Vec<Decision> {
     let points: Vec<RecoveryPoint> = state.points_of(resource).into_iter().map(|row| row.point.clone()).collect();
+    decide(state, resource, &points, now)
+}
+
+fn decide(state: &State, resource: &Arn, points: &[RecoveryPoint], now: Timestamp) -> Vec<Decision> {
     let in_use = points.iter().map(|point| point.arn.clone()).filter(|arn| state.in_use(arn)).collect();
     let protected_vaults = protected_vaults(state, resource);
-    retention::decide(&points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, now })
+    retention::decide(points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, now })
 }
 
 /// The vaults that some plan still sends this resource's recovery points to.
