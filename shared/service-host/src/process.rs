@@ -97,6 +97,8 @@ pub fn run_service<S: Service>(args: impl IntoIterator<Item = OsString>) -> Exit
         let _ = writeln!(std::io::stdout(), "{}: configuration can be used", S::NAME);
         return ExitStatus::Clean.into();
     }
+    #[cfg(feature = "failpoints")]
+    let _planned_crashes = fail::FailScenario::setup();
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     match runtime {
