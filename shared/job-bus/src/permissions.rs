@@ -124,6 +124,14 @@ impl Permissions {
         self.pulls(&subjects::fact_stream(region), planner);
         self.pulls(&subjects::advisory_stream(region), planner);
         self.serves_queries(region, planner);
+        // There is one planner at a time: it holds a lease of its own.
+        let bucket = subjects::lease_bucket(region);
+        self.publish(bucket_subject(&bucket, planner.as_str()));
+        self.publish(format!(
+            "$JS.API.DIRECT.GET.{}.{}",
+            bucket_stream(&bucket),
+            bucket_subject(&bucket, planner.as_str())
+        ));
         // It compares all settings at its start, notices streams that were reset, and clears what is stuck.
         let orders = Queue::ALL.map(|queue| (queue.stream(region), queue.service()));
         let requests = [planner, Service::Verifier].map(|service| (subjects::request_stream(region), service));

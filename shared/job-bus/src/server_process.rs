@@ -82,7 +82,7 @@ fn io(step: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ServerE
 }
 
 /// The nats-server to use: the one of the environment variable `NATS_SERVER_BIN`, else `.holdfast/bin/nats-server` in
-/// this directory or one above, else the one on `PATH`.
+/// this directory or one above, or beside or above this program, else the one on `PATH`.
 ///
 /// # Errors
 /// When there is none, or it is too old.
@@ -96,8 +96,10 @@ pub fn find_binary() -> Result<PathBuf, ServerError> {
 }
 
 fn in_checkout() -> Option<PathBuf> {
-    let here = std::env::current_dir().ok()?;
-    here.ancestors().map(|dir| dir.join(".holdfast/bin/nats-server")).find(|path| path.is_file())
+    // A program that was built in a checkout finds the checkout's server from wherever it is called.
+    let places = [std::env::current_dir().ok(), std::env::current_exe().ok()];
+    let mut dirs = places.iter().flatten().flat_map(|place| place.ancestors());
+    dirs.find_map(|dir| Some(dir.join(".holdfast/bin/nats-server")).filter(|path| path.is_file()))
 }
 
 fn on_path() -> Option<PathBuf> {
