@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use job_bus::{Bus, ConsumeError, Consumer, DeadLetter, Delivery};
+use job_bus::{Bus, ConsumeError, Consumer, DeadLetter, Delivery, QueryError, QueryStream};
 use job_events::subjects::{self, Service};
 use job_events::{Envelope, Fact};
 use job_model::{JobDetail, Region, TestRunId};
@@ -55,27 +55,32 @@ pub(crate) async fn facts(around: Arc<Surroundings>) {
     consume(&around, &stream, async |around, delivery| fact(around, delivery).await).await;
 }
 
+/// Begins to listen to queries, so that a verifier that calls itself ready answers.
+pub(crate) async fn listen(around: &Surroundings) -> Result<QueryStream, QueryError> {
+    around.bus.serve_queries(&subjects::queries_to(&around.region, Service::Verifier)).await
+}
+
 /// Answers queries until told to stop.
-pub(crate) async fn queries(around: Arc<Surroundings>) {
-    let subject = subjects::queries_to(&around.region, Service::Verifier);
-    while !around.host.stop.is_cancelled() {
-        match around.bus.serve_queries(&subject).await {
-            Ok(mut stream) => loop {
-                let incoming = tokio::select! {
-                    () = around.host.stop.cancelled() => return,
-                    incoming = stream.next() => incoming,
-                };
-                let Some(incoming) = incoming else { break };
-                let answer = queries::answer(&around.state, &incoming.payload).await;
-                // The answer is made of our own types, which always encode.
-                let bytes = serde_json::to_vec(&answer).unwrap_or_default();
-                if let Err(error) = incoming.respond(bytes).await {
-                    tracing::debug!(error = error_chain(&error), "an answer could not be sent");
-                }
-            },
-            Err(error) => tracing::warn!(error = error_chain(&error), "queries cannot be served, trying again"),
+pub(crate) async fn queries(around: Arc<Surroundings>, mut stream: QueryStream) {
+    loop {
+        let incoming = tokio::select! {
+            () = around.host.stop.cancelled() => return,
+            incoming = stream.next() => incoming,
+        };
+        let Some(incoming) = incoming else {
+            pause(&around).await;
+            match listen(&around).await {
+                Ok(again) => stream = again,
+                Err(error) => tracing::warn!(error = error_chain(&error), "queries cannot be served, trying again"),
+            }
+            continue;
+        };
+        let answer = queries::answer(&around.state, &incoming.payload).await;
+        // The answer is made of our own types, which always encode.
+        let bytes = serde_json::to_vec(&answer).unwrap_or_default();
+        if let Err(error) = incoming.respond(bytes).await {
+            tracing::debug!(error = error_chain(&error), "an answer could not be sent");
         }
-        pause(&around).await;
     }
 }
 

@@ -105,7 +105,10 @@ async fn serve(
         });
         tasks.spawn(loops::requests(around.clone()));
         tasks.spawn(loops::facts(around.clone()));
-        tasks.spawn(loops::queries(around));
+        let questions = loops::listen(&around)
+            .await
+            .map_err(|error| ServiceError::dependency(format!("listen to queries in region `{region}`"), error))?;
+        tasks.spawn(loops::queries(around, questions));
         let runner = Runner {
             bus: bus.clone(),
             store: state.clone(),

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use job_model::Invalid;
-
 /// A part of a schedule, as its author knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -63,12 +61,5 @@ pub struct ScheduleError {
 impl ScheduleError {
     pub(crate) fn new(part: Part, value: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { part, value: value.into(), problem: problem.into() }
-    }
-
-    /// The same as a refusal of a request: names the request's field for the expression or the one for the time zone.
-    #[must_use]
-    pub fn into_invalid(self, schedule_field: &str, time_zone_field: &str) -> Invalid {
-        let field = if self.part == Part::TimeZone { time_zone_field } else { schedule_field };
-        Invalid::parameter(field, self.value, format!("{}: {}", self.part, self.problem))
     }
 }

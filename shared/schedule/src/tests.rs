@@ -219,12 +219,3 @@ fn errors_name_the_field_what_stands_there_and_the_mend() {
         "time zone `Mars/Olympus`: is not a known IANA name; write one such as `Asia/Tokyo` or `UTC`"
     );
 }
-
-#[test]
-fn a_refusal_names_the_request_field() {
-    let zone = Schedule::parse(DEFAULT_EXPRESSION, "Mars").unwrap_err().into_invalid("schedule", "time_zone");
-    assert_eq!(zone.field, "time_zone");
-    let hours = Schedule::parse("0 25 ? * * *", "UTC").unwrap_err().into_invalid("schedule", "time_zone");
-    assert_eq!((hours.field.as_str(), hours.value.as_str()), ("schedule", "25"));
-    assert!(hours.problem.starts_with("hours: "), "{}", hours.problem);
-}

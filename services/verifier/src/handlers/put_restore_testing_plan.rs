@@ -2,7 +2,7 @@
 
 use job_events::{PutRestoreTestingPlan, RestoreTestingPlanChanged};
 use job_model::{RestoreTestingPlan, validation};
-use schedule::Schedule;
+use schedule::{Part, Schedule, ScheduleError};
 use state_store::{StoreError, Tx};
 
 use super::Asked;
@@ -68,6 +68,11 @@ fn accept(request: PutRestoreTestingPlan, now: jiff::Timestamp) -> Result<Restor
     validation::restore_testing_plan(&plan)?;
     // The zone of a plan that only runs on request is checked with a schedule that is surely right.
     let expression = plan.schedule.as_deref().unwrap_or(schedule::DEFAULT_EXPRESSION);
-    Schedule::parse(expression, &plan.time_zone).map_err(|error| error.into_invalid("schedule", "time_zone"))?;
+    Schedule::parse(expression, &plan.time_zone).map_err(refuse_schedule)?;
     Ok(plan)
+}
+
+fn refuse_schedule(error: ScheduleError) -> Refusal {
+    let field = if error.part == Part::TimeZone { "time_zone" } else { "schedule" };
+    Refusal { code: validation::INVALID_PARAMETER_VALUE, field: field.to_owned(), message: error.to_string() }
 }

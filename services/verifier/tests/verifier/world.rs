@@ -87,6 +87,8 @@ impl World {
             health: Health::new(),
         };
         let health = host.health.clone();
+        // Health without any part is ready, and the task below may not have said its first word yet.
+        health.not_ready("regions", "not started");
         let task = tokio::spawn(Verifier::run(self.config.clone(), host));
         let is_ready = async {
             while !health.is_ready() {
