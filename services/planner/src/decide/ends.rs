@@ -1,7 +1,7 @@
 //! What follows from the end of a job.
 
 use job_model::{
-    Job, JobDetail, JobId, JobKind, JobState, MessageCategory, RecoveryPointStatus, Vault, VaultState, Verdict,
+    Arn, Job, JobDetail, JobId, JobKind, JobState, MessageCategory, RecoveryPointStatus, Vault, VaultState, Verdict,
     VerdictStatus,
 };
 
@@ -24,9 +24,17 @@ fn after_end(step: &mut Step<'_>, row: &JobRow) {
     let done = matches!(job.state, JobState::Completed | JobState::Partial);
     match &job.detail {
         JobDetail::Restore { test_run: Some(_), .. } if done => verify(step, row),
-        JobDetail::Restore { test_run: Some(_), .. } => remove_sandbox(step, job.id),
-        JobDetail::Verification { restore_job_id, .. } if !done => {
-            let verdict = unjudged(step, job, *restore_job_id);
+        JobDetail::Restore { test_run: Some(_), recovery_point, .. } => {
+            // A test that somebody stopped says nothing of the recovery point; one that failed did not prove it.
+            if job.state != JobState::Aborted {
+                let verdict = unproven(step, job, recovery_point, "the restore");
+                judge(step, job.id, &verdict);
+            }
+            remove_sandbox(step, job.id);
+        }
+        JobDetail::Verification { restore_job_id, recovery_point, .. } if !done => {
+            let verdict =
+                Verdict { restore_job_id: Some(*restore_job_id), ..unproven(step, job, recovery_point, "the check") };
             judge(step, *restore_job_id, &verdict);
             remove_sandbox(step, *restore_job_id);
         }
@@ -83,23 +91,15 @@ fn verify(step: &mut Step<'_>, row: &JobRow) {
 }
 
 /// The verdict where the verifier reached none: not proven.
-fn unjudged(step: &Step<'_>, job: &Job, restore: JobId) -> Verdict {
+fn unproven(step: &Step<'_>, job: &Job, point: &Arn, what: &str) -> Verdict {
     let why = job.status_message.as_deref().unwrap_or("no reason is known");
-    let rpo_ms = match &job.detail {
-        JobDetail::Verification { recovery_point, .. } => step
-            .state
-            .points
-            .get(recovery_point)
-            .map(|row| step.now.duration_since(row.point.summary.capture_ended_at).as_millis())
-            .and_then(|ms| u64::try_from(ms).ok())
-            .unwrap_or_default(),
-        _ => 0,
-    };
+    let age = step.state.points.get(point).map(|row| step.now.duration_since(row.point.summary.capture_ended_at));
+    let rpo_ms = age.and_then(|age| u64::try_from(age.as_millis()).ok()).unwrap_or_default();
     Verdict {
         status: VerdictStatus::Failed,
-        message: format!("the check ended {} without a verdict: {why}", job.state.as_str()),
+        message: format!("{what} ended {} without a verdict: {why}", job.state.as_str()),
         judged_at: step.now,
-        restore_job_id: Some(restore),
+        restore_job_id: Some(job.id),
         rto_ms: 0,
         rpo_ms,
     }

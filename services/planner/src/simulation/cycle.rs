@@ -166,6 +166,8 @@ fn a_restore_test_whose_restore_fails_leaves_no_sandbox() {
     s.world.run_for(SignedDuration::from_mins(11));
     assert_eq!(s.world.job(restore).state, JobState::Failed);
     let removals = s.world.workers.orders.iter().filter(|order| matches!(order, OrderBody::RemoveSandbox(_))).count();
+    let verdict = s.world.point(&point).last_verdict.clone().unwrap();
+    assert_eq!((verdict.status, verdict.restore_job_id), (VerdictStatus::Failed, Some(restore)));
     assert_eq!(removals, 1, "and it does not wait for a validation window that makes no sense");
 }
 
