@@ -19,6 +19,8 @@ use crate::state::StreamRow;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(60);
+/// Time before an order that is to be taken back is looked for.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// The reconciler of one region.
 #[derive(Clone, Debug)]
@@ -51,6 +53,7 @@ impl From<state_store::StoreError> for LookError {
 impl Reconciler {
     /// Looks at the start, every minute, and when an order is to be taken back.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), StepError> {
+        let mut withdrawals = self.shell.withdrawals();
         while !stop.is_cancelled() {
             match self.look().instrument(tracing::debug_span!("reconcile", region = %self.region)).await {
                 Ok(()) => {}
@@ -61,10 +64,9 @@ impl Reconciler {
             }
             tokio::select! {
                 () = self.shell.clock().sleep(EVERY) => {}
-                () = self.shell.to_withdraw() => {
-                    // Another region's reconciler may be the one that is meant.
-                    self.shell.clock().sleep(Duration::from_millis(100)).await;
-                }
+                // The sender lives in the shell, so the wait cannot fail; a breath keeps a bus that refuses from being
+                // asked without end.
+                _ = withdrawals.changed() => self.shell.clock().sleep(BREATH).await,
                 () = stop.cancelled() => {}
             }
         }

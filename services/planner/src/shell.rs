@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use message_ledger::Ledger;
 use service_host::{Clock, Ids};
 use state_store::{StateStore, StoreError, TransactError};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 
 use crate::decide::{Out, Settings, Step};
 use crate::state::State;
@@ -54,7 +54,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     stepped: Notify,
-    to_withdraw: Notify,
+    /// Counts steps that left orders to be taken from the bus; every region's reconciler looks.
+    to_withdraw: watch::Sender<u64>,
 }
 
 /// What a shell works with.
@@ -84,7 +85,7 @@ impl Shell {
             clock,
             ids,
             stepped: Notify::new(),
-            to_withdraw: Notify::new(),
+            to_withdraw: watch::Sender::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -141,7 +142,7 @@ impl Shell {
             measure::said(&out);
         }
         if withdraw {
-            inner.to_withdraw.notify_one();
+            inner.to_withdraw.send_modify(|count| *count += 1);
         }
         inner.stepped.notify_one();
         Ok(Some(answer))
@@ -183,8 +184,8 @@ impl Shell {
         self.inner.stepped.notified().await;
     }
 
-    /// Waits for an order that has to be taken from the bus.
-    pub(crate) async fn to_withdraw(&self) {
-        self.inner.to_withdraw.notified().await;
+    /// Tells of orders that have to be taken from the bus.
+    pub(crate) fn withdrawals(&self) -> watch::Receiver<u64> {
+        self.inner.to_withdraw.subscribe()
     }
 }
