@@ -87,14 +87,6 @@ async fn serve(
     let mut learned = false;
     tasks.spawn(upkeep::run(state.clone(), buses.clone(), host.clone()));
     for (region, bus) in buses {
-        if !region_is_there(bus, region, host).await {
-            break;
-        }
-        // One planner knows the recovery points of all regions.
-        if is_new && !learned {
-            rebuild::recovery_points(state, bus, region, host).await;
-            learned = true;
-        }
         let around = Arc::new(Surroundings {
             state: state.clone(),
             ledger: ledger.clone(),
@@ -103,11 +95,20 @@ async fn serve(
             bus: bus.clone(),
             region: region.clone(),
         });
-        tasks.spawn(loops::requests(around.clone()));
-        tasks.spawn(loops::facts(around.clone()));
+        // First, so that the requests on the same connection below prove that the server knows of it.
         let questions = loops::listen(&around)
             .await
             .map_err(|error| ServiceError::dependency(format!("listen to queries in region `{region}`"), error))?;
+        if !region_is_there(bus, region, host).await {
+            break;
+        }
+        // One planner knows the recovery points of all regions.
+        if is_new && !learned {
+            rebuild::recovery_points(state, bus, region, host).await;
+            learned = true;
+        }
+        tasks.spawn(loops::requests(around.clone()));
+        tasks.spawn(loops::facts(around.clone()));
         tasks.spawn(loops::queries(around, questions));
         let runner = Runner {
             bus: bus.clone(),

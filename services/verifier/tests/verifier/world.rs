@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use job_bus::server_process::{NatsServer, ServerOptions};
-use job_bus::{Bus, BusConfig, Publish, StartAt, Watch};
+use job_bus::{Bus, BusConfig, Publish, PublishError, StartAt, Watch};
 use job_events::subjects::{self, Service as ServiceName};
 use job_events::{Answer, Envelope, Fact, Query, Request};
 use job_model::Region;
@@ -89,14 +89,17 @@ impl World {
         let health = host.health.clone();
         // Health without any part is ready, and the task below may not have said its first word yet.
         health.not_ready("regions", "not started");
-        let task = tokio::spawn(Verifier::run(self.config.clone(), host));
+        let mut task = tokio::spawn(Verifier::run(self.config.clone(), host));
         let is_ready = async {
             while !health.is_ready() {
-                assert!(!task.is_finished(), "the verifier ended: {:?}", health.reasons());
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, is_ready).await.unwrap_or_else(|_| panic!("{:?}", health.reasons()));
+        tokio::select! {
+            () = is_ready => {}
+            ended = &mut task => panic!("the verifier ended: {ended:?}"),
+            () = tokio::time::sleep(PATIENCE) => panic!("not ready: {:?}", health.reasons()),
+        }
         self.verifier = Some((task, stop));
     }
 
@@ -164,7 +167,13 @@ impl World {
             expect_stream: stream,
             once_per_subject: false,
         };
-        self.bus.publish(&message).await.unwrap();
+        // A fact is told before its order is settled, so an order for the same resource may find its subject busy.
+        let published = async {
+            while let Err(error) = self.bus.publish(&message).await {
+                assert!(matches!(error, PublishError::Busy { .. }), "{error}");
+            }
+        };
+        tokio::time::timeout(PATIENCE, published).await.unwrap();
     }
 
     /// Asks the verifier a question.
