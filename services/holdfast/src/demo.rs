@@ -49,6 +49,8 @@ pub(crate) async fn run(
     // Before anything is made: nothing is left behind when a tool is missing.
     image::tool("mkfs.ext4")?;
     image::tool("debugfs")?;
+    job_bus::server_process::find_binary()
+        .map_err(|e| CliError::Start { step: "the demo needs nats-server".to_owned(), source: Box::new(e) })?;
     let stage = Stage::set(args.keep.as_deref())?;
     let mut report = Report {
         holdfast: env!("CARGO_PKG_VERSION"),
@@ -59,6 +61,7 @@ pub(crate) async fn run(
         directory: None,
         vaults: Vec::new(),
         runs: Vec::new(),
+        bytes_stored: 0,
         changes: None,
         restore_test: None,
         kept: None,
@@ -103,8 +106,7 @@ fn make_sources(args: &DemoArgs, stage: &Stage, narrator: &Narrator, report: &mu
         count(copied.files),
         if copied.complete { "" } else { " (a part: its limit is 256 MiB and 20 000 files)" }
     ));
-    let size = image::image_bytes(copied.bytes, copied.files);
-    image::make(&stage.files(), &stage.image(), size)?;
+    let size = image::make(&stage.files(), &stage.image())?;
     narrator.say(&format!("made a raw ext4 volume of {} from the same files", bytes(size)));
     report.directory = Some(copied);
     Ok(())
@@ -128,7 +130,7 @@ async fn act(
     setting::start_schedule(&client, &setting).await?;
     narrator.say("a plan backs both up every minute and copies to osaka; waiting for the schedule");
     let first = scheduled(&client, &setting, begin, narrator).await?;
-    report.runs.push(described("first", &client, &first).await?);
+    report.add(described("first", &client, &first).await?);
 
     let changed_at = clock.now();
     let seed = SystemIds.random_u64();
@@ -145,7 +147,7 @@ async fn act(
     // A run that began before the change may have seen a part of it: only what was made afterwards counts.
     let second = scheduled(&client, &setting, changed_at, narrator).await?;
     setting::stop_schedule(&client).await?;
-    report.runs.push(described("second", &client, &second).await?);
+    report.add(described("second", &client, &second).await?);
 
     narrator.say("restoring both from the copies in osaka, with osaka's key, and checking every byte");
     setting::put_test_plan(&client, &setting).await?;

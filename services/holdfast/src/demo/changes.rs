@@ -13,11 +13,11 @@ use crate::error::CliError;
 /// How many files get an end.
 const APPENDED: usize = 3;
 /// How many bytes each gets.
-const APPENDED_BYTES: usize = 512;
+const APPENDED_BYTES: usize = 256;
 /// Size of the file that is new in the directory.
-const ADDED_BYTES: usize = 16 << 10;
+const ADDED_BYTES: usize = 4 << 10;
 /// Size of the file that is written into the volume.
-const VOLUME_BYTES: usize = 64 << 10;
+const VOLUME_BYTES: usize = 32 << 10;
 /// Files of this size are good to append to: large enough to be worth deduplicating, small enough to be quick.
 const GOOD_SIZE: std::ops::Range<u64> = 1..(8 << 20);
 
@@ -121,7 +121,7 @@ mod tests {
         let deleted = before.iter().filter(|(p, _)| after.iter().all(|(q, _)| p != q)).count();
         assert_eq!((changed, added, deleted), (3, 1, 1));
         assert_eq!((changes.files_changed, changes.files_added, changes.files_deleted), (3, 1, 1));
-        assert_eq!(changes.written_bytes, 3 * 512 + 16_384);
+        assert_eq!(changes.written_bytes, 3 * 256 + 4096);
     }
 
     #[test]

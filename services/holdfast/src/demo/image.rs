@@ -1,6 +1,7 @@
 //! The demo's volume: a raw ext4 image made of the working copy, the same bytes for the same content.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,31 +17,81 @@ const FAKE_TIME: &str = "1767225600";
 const BYTES_MIN: u64 = 32 << 20;
 /// Sizes are multiples of this.
 const STEP: u64 = 16 << 20;
+/// Size of the file system's blocks.
+const BLOCK: u64 = 4096;
+/// Size of an inode.
+const INODE: u64 = 256;
+/// Size of the journal.
+const JOURNAL_MIB: u64 = 4;
 /// Where distributions put the tools when they are not on an ordinary user's PATH.
 const SBIN: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
-/// Size of an image that holds so much, with the file system's own needs and a tenth to spare.
-pub(super) fn image_bytes(content_bytes: u64, files: u64) -> u64 {
-    // Each file wastes half a block on average, and has an inode of 256 bytes.
-    let needed = content_bytes + files * (2048 + 256) + content_bytes / 10 + (8 << 20);
-    needed.max(BYTES_MIN).next_multiple_of(STEP)
+/// What a directory tree takes in a file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Footprint {
+    /// Bytes of content in whole blocks, directories included.
+    bytes: u64,
+    /// Inodes.
+    entries: u64,
+}
+
+impl Footprint {
+    /// Of a directory tree.
+    pub(super) fn of(root: &Path) -> io::Result<Self> {
+        let mut footprint = Self::default();
+        let mut queue = vec![root.to_owned()];
+        while let Some(dir) = queue.pop() {
+            footprint.entries += 1;
+            let mut directory_bytes = 0;
+            for entry in fs::read_dir(&dir)? {
+                let entry = entry?;
+                // Two names with their headers, for blocks that are not full.
+                directory_bytes += 2 * (8 + entry.file_name().len() as u64);
+                let meta = fs::symlink_metadata(entry.path())?;
+                if meta.is_dir() {
+                    queue.push(entry.path());
+                } else {
+                    footprint.entries += 1;
+                    footprint.bytes += meta.len().next_multiple_of(BLOCK);
+                }
+            }
+            footprint.bytes += BLOCK + directory_bytes.next_multiple_of(BLOCK);
+        }
+        Ok(footprint)
+    }
+
+    /// Inodes that an image of it gets; some are spare.
+    const fn inodes(self) -> u64 {
+        self.entries + self.entries / 4 + 1024
+    }
+
+    /// Size of an image that holds it, with the file system's own needs and a little to spare.
+    pub(super) fn image_bytes(self) -> u64 {
+        let own = (JOURNAL_MIB << 20) + self.inodes() * INODE + (8 << 20);
+        (self.bytes + self.bytes / 50 + own).max(BYTES_MIN).next_multiple_of(STEP)
+    }
 }
 
 /// Makes the image anew. It takes its place whole or not at all.
-pub(super) fn make(content: &Path, image: &Path, bytes: u64) -> Result<(), CliError> {
+pub(super) fn make(content: &Path, image: &Path) -> Result<u64, CliError> {
+    let footprint =
+        Footprint::of(content).map_err(CliError::io(format!("look at the files in `{}`", content.display())))?;
+    let bytes = footprint.image_bytes();
     let mkfs = tool("mkfs.ext4")?;
     let temporary = image.with_extension("new");
-    let io = |step: &str| CliError::io(format!("{step} `{}`", temporary.display()));
-    File::create(&temporary).and_then(|file| file.set_len(bytes)).map_err(io("make"))?;
+    let failed = |step: &str| CliError::io(format!("{step} `{}`", temporary.display()));
+    File::create(&temporary).and_then(|file| file.set_len(bytes)).map_err(failed("make"))?;
     let mut command = Command::new(mkfs);
     command
         .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "holdfast-demo", "-U", UUID])
         .args(["-E", &format!("hash_seed={HASH_SEED},lazy_itable_init=0,root_owner=0:0")])
+        .args(["-J", &format!("size={JOURNAL_MIB}"), "-N", &footprint.inodes().to_string()])
         .arg("-d")
         .arg(content)
         .arg(&temporary);
     run(&mut command, "mkfs.ext4")?;
-    fs::rename(&temporary, image).map_err(io("put in place"))
+    fs::rename(&temporary, image).map_err(failed("put in place"))?;
+    Ok(bytes)
 }
 
 /// Writes a file into the file system of the image, as its owner would have.
@@ -90,9 +141,8 @@ mod tests {
             fs::write(content.join(format!("file-{index}")), vec![index; 100_000]).unwrap();
         }
         let (first, second) = (dir.path().join("a.img"), dir.path().join("b.img"));
-        let bytes = image_bytes(2_000_000, 20);
-        make(&content, &first, bytes).unwrap();
-        make(&content, &second, bytes).unwrap();
+        make(&content, &first).unwrap();
+        make(&content, &second).unwrap();
         let before = fs::read(&first).unwrap();
         assert!(before == fs::read(&second).unwrap(), "two images of one directory differ");
 
@@ -106,8 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_larger_than_what_it_holds_and_never_tiny() {
-        assert_eq!(image_bytes(0, 0), 32 << 20);
-        assert!(image_bytes(256 << 20, 20_000) > (256 << 20) + 20_000 * 2048);
+    fn a_tree_of_many_small_files_and_empty_directories_fits_into_its_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let content = dir.path().join("content");
+        for index in 0..3_000 {
+            let place = content.join(format!("a-directory-with-a-long-name-{index}"));
+            fs::create_dir_all(&place).unwrap();
+            fs::write(place.join("one-byte"), "1").unwrap();
+        }
+        let bytes = make(&content, &dir.path().join("a.img")).unwrap();
+        assert!((BYTES_MIN..256 << 20).contains(&bytes), "{bytes}");
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Report {
     pub(super) vaults: Vec<VaultLine>,
     /// The two scheduled runs.
     pub(super) runs: Vec<Run>,
+    /// Written to both vaults by both runs.
+    pub(super) bytes_stored: u64,
     /// What was changed between them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) changes: Option<Changes>,
@@ -146,6 +148,12 @@ impl Cycle {
 }
 
 impl Report {
+    /// Adds a run.
+    pub(super) fn add(&mut self, run: Run) {
+        self.bytes_stored += run.cycles.iter().map(|c| c.backup.bytes_stored + c.copy.bytes_stored).sum::<u64>();
+        self.runs.push(run);
+    }
+
     /// The text for people.
     pub(super) fn text(&self) -> String {
         let mut text = String::from("\nHoldfast demo\n=============\n");
@@ -208,10 +216,14 @@ impl Report {
                 }
             }
         }
-        let mut text = format!("\nBy the schedule, without anybody asking:\n\n{}", table.render());
+        let mut text = format!(
+            "\nBy the schedule, without anybody asking:\n\n{}\nStored in both vaults together: {}.\n",
+            table.render(),
+            bytes(self.bytes_stored)
+        );
         if let Some(changes) = &self.changes {
             text.push_str(&format!(
-                "\nChanged between the runs: {} files got an end, {} added, {} deleted ({} written); {} written into the volume's file system.\n",
+                "Changed between the runs: {} files got an end, {} added, {} deleted ({} written); {} written into the volume's file system.\n",
                 changes.files_changed,
                 changes.files_added,
                 changes.files_deleted,

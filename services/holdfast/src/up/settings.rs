@@ -150,3 +150,6 @@ fn toml_text<T: Serialize>(config: &T) -> Result<String, CliError> {
     })?;
     Ok(format!("# Written at every start of `holdfast up`; changes are lost.\n{text}"))
 }
+
+#[cfg(test)]
+mod tests;
