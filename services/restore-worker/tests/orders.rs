@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use driver_api::{CaptureRequest, Driver as _, NoControl, QuiesceOutcome};
+use driver_api::{CaptureRequest, Driver, NoControl, QuiesceOutcome};
 use driver_filesystem::FilesystemDriver;
-use job_events::{AttemptFailed, Fact, RecoveryPointRestored, RemoveSandbox, RestoreRecoveryPoint};
+use driver_volume::VolumeDriver;
+use job_events::{AttemptFailed, Disposition, Fact, RecoveryPointRestored, RemoveSandbox, RestoreRecoveryPoint};
 use job_model::{Arn, OverwritePolicy, ResourceType, RestoreTarget, VaultAccess};
 use restore_worker::{Config, RestoreWorker};
 use vault_engine::{
@@ -51,15 +53,19 @@ fn point(bench: &Bench) -> Point {
     std::fs::create_dir_all(source.join("deep")).unwrap();
     std::fs::write(source.join("a"), "alpha").unwrap();
     std::fs::write(source.join("deep/b"), vec![7; 300_000]).unwrap();
+    point_of(bench, &FilesystemDriver, &source)
+}
+
+fn point_of(bench: &Bench, driver: &dyn Driver, source: &Path) -> Point {
     let at = "2026-01-01T00:00:00Z".parse().unwrap();
     let surroundings = Surroundings::new(move || at);
     let mut access = bench.vault("vault");
     let vault = Vault::create(&access, &profiles(bench), &surroundings).unwrap();
     access.repository_id = Some(vault.repository_id().to_owned());
     let writer = vault.writer(&NoControl).unwrap();
-    let capture = FilesystemDriver
+    let capture = driver
         .capture(CaptureRequest {
-            location: &location(&source),
+            location: &location(source),
             writer: &writer,
             parent: None,
             quiesced: QuiesceOutcome::NotQuiesced,
@@ -73,7 +79,7 @@ fn point(bench: &Bench) -> Point {
         schema: DESCRIPTION_SCHEMA,
         recovery_point: recovery_point.clone(),
         resource: resource(),
-        resource_type: ResourceType::Files,
+        resource_type: driver.resource_type(),
         consistency: capture.consistency,
         capture_started_at: at,
         capture_ended_at: at,
@@ -88,7 +94,7 @@ fn point(bench: &Bench) -> Point {
         root,
         time: at,
         hostname: String::new(),
-        paths: vec![location(&source)],
+        paths: vec![location(source)],
         tags: Vec::new(),
         parent: None,
     };
@@ -177,9 +183,69 @@ async fn a_restore_to_a_location_stays_below_the_allowed_directories() {
     }
     assert!(!outside.exists());
 
-    let again = failed(&bench, order(&bench, &point, to(&inside))).await;
-    assert_eq!(again.code, "TARGET_EXISTS", "{again:?}");
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_restored_already_is_done_and_what_differs_is_never_touched() {
+    let bench = Bench::start().await;
+    let point = point(&bench);
+    let worker = bench.run::<RestoreWorker>(config(&bench));
+    let target = bench.path("targets/home");
+    restored(&bench, order(&bench, &point, to(&target))).await;
+
+    // An attempt whose answer was lost: its successor finds the work done.
+    let again = restored(&bench, order(&bench, &point, to(&target))).await;
+    assert_eq!(path_of(&again), target.canonicalize().unwrap());
+    assert_eq!(again.findings, []);
+
+    std::fs::write(target.join("a"), "theirs").unwrap();
+    let refused = failed(&bench, order(&bench, &point, to(&target))).await;
+    assert_eq!((refused.code.as_str(), refused.disposition), ("TARGET_EXISTS", Disposition::Fail), "{refused:?}");
+    assert_eq!(std::fs::read(target.join("a")).unwrap(), b"theirs");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_comes_back_byte_by_byte_with_its_holes() {
+    let bench = Bench::start().await;
+    let (source, target) = (bench.path("disk.img"), bench.path("targets/disk.img"));
+    let file = std::fs::File::create(&source).unwrap();
+    // Three extents: data, a hole, and data that ends in the middle of a chunk.
+    file.set_len(VOLUME_BYTES).unwrap();
+    file.write_all_at(&noise(3 << 20), 0).unwrap();
+    file.write_all_at(&noise(12_345), VOLUME_BYTES - 12_345).unwrap();
+    let point = point_of(&bench, &VolumeDriver, &source);
+    let worker = bench.run::<RestoreWorker>(config(&bench));
+    let order_of_volume = |target: RestoreTarget| RestoreRecoveryPoint {
+        resource_type: ResourceType::Volume,
+        ..order(&bench, &point, target)
+    };
+
+    let as_files = failed(&bench, order(&bench, &point, to(&target))).await;
+    assert_eq!((as_files.code.as_str(), as_files.disposition), ("ORDER_INVALID", Disposition::Fail), "{as_files:?}");
+    assert!(!target.exists());
+
+    let located = restored(&bench, order_of_volume(to(&target))).await;
+    assert_eq!(path_of(&located), target.canonicalize().unwrap());
+    let sandboxed = restored(&bench, order_of_volume(RestoreTarget::Sandbox)).await;
+    for image in [target, path_of(&sandboxed)] {
+        assert!(std::fs::read(&image).unwrap() == std::fs::read(&source).unwrap(), "{}", image.display());
+        assert!(image.metadata().unwrap().blocks() * 512 < VOLUME_BYTES / 2, "holes stay holes");
+    }
+    worker.stop().await;
+}
+
+/// More than two extents of a volume and a piece.
+const VOLUME_BYTES: u64 = 2 * driver_volume::EXTENT_BYTES + 70_000;
+
+/// Bytes without a pattern that could hide an exchange of chunks.
+fn noise(length: usize) -> Vec<u8> {
+    let next = |state: &mut u64| {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Some((*state >> 56) as u8)
+    };
+    std::iter::repeat_n((), length).scan(1, |state, ()| next(state)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
