@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use driver_api::{HookErrorPolicy, QuiesceHooks, QuiesceLevel};
@@ -115,6 +116,41 @@ async fn a_capture_is_a_described_snapshot_and_the_next_one_stores_only_what_cha
     assert_eq!(second.summary.size_bytes, 300_010);
     assert!(second.progress.bytes_new < 100_000, "{:?}", second.progress);
     assert!(second.progress.bytes_read < 100_000, "unchanged files are not read: {:?}", second.progress);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_is_captured_without_its_holes_and_the_next_capture_stores_only_what_changed() {
+    const VOLUME_BYTES: u64 = 200 << 20;
+    let bench = Bench::start().await;
+    let worker = bench.run::<SnapshotWorker>(config(&bench, "1"));
+    let vault = make_vault(&bench, "vault").await;
+    let source = bench.path("disk.img");
+    let file = std::fs::File::create(&source).unwrap();
+    file.set_len(VOLUME_BYTES).unwrap();
+    for chunk in 0..8_u8 {
+        file.write_all_at(&vec![chunk + 1; 1 << 20], u64::from(chunk) << 20).unwrap();
+    }
+    let order = || CaptureSnapshot { resource_type: ResourceType::Volume, ..capture(&bench, &vault, &source) };
+
+    let first = captured(&bench, order()).await;
+    assert_eq!(first.summary.size_bytes, VOLUME_BYTES);
+    assert_eq!(first.progress.bytes_read, 8 << 20, "holes are not read");
+    let opened = open(&bench, &vault);
+    let description = read_description(&opened.reader(first.snapshot_id.parse().unwrap()).unwrap()).unwrap();
+    assert_eq!(description.resource_type, ResourceType::Volume);
+    assert_eq!(description.driver["size"], VOLUME_BYTES);
+
+    file.write_all_at(b"changed", 3 << 20).unwrap();
+    let parent = ParentSnapshot { snapshot_id: first.snapshot_id.clone(), tree_id: first.summary.tree_id.clone() };
+    let second = captured(&bench, CaptureSnapshot { parent: Some(parent), ..order() }).await;
+    assert_ne!(second.summary.tree_id, first.summary.tree_id);
+    // One chunk, and the trees that lead to it.
+    assert!((1 << 20..(1 << 20) + 50_000).contains(&second.progress.bytes_new), "{:?}", second.progress);
+
+    let directory = CaptureSnapshot { location: location(&bench.path("")), ..order() };
+    let refused = failed(&bench, directory).await;
+    assert_eq!((refused.code.as_str(), refused.disposition), ("RESOURCE_LOCATION_INVALID", Disposition::Fail));
     worker.stop().await;
 }
 
