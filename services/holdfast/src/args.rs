@@ -1,21 +1,23 @@
 //! The command line: nouns, then verbs.
 
+mod bus;
 mod catalogue;
+mod everywhere;
 mod jobs;
 mod process;
-mod shared;
 
 use clap::{Parser, Subcommand};
 
+pub use bus::BusCommand;
 pub use catalogue::{
     PlanCommand, ResourceAdd, ResourceCommand, SelectionCommand, SelectionCreate, VaultCommand, VaultCreate,
 };
+pub use everywhere::{Connection, OutputFormat, Tag};
 pub use jobs::{
     BackupCommand, BackupStart, Browse, CheckArgs, CopyCommand, CopyStart, JobCommand, JobList, RecoveryPointCommand,
     RestoreCommand, RestoreStart, RestoreTestCommand,
 };
 pub use process::{DemoArgs, GuardArgs, ServiceArgs, ServiceName, UpArgs};
-pub use shared::{Connection, OutputFormat, Tag};
 
 /// Data protection that proves it can restore.
 #[derive(Debug, Parser)]
@@ -67,6 +69,9 @@ pub enum Command {
     RecoveryPoint(RecoveryPointCommand),
     /// Look for damage in a vault and wait for the result
     Check(CheckArgs),
+    /// The bus: set up its streams, look at what nobody could handle
+    #[command(subcommand)]
+    Bus(BusCommand),
     /// Run everything on this machine: a private bus and all services, supervised
     Up(UpArgs),
     /// Show on your own data, in under three minutes, that scheduled backups, copies and restores work

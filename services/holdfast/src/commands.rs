@@ -2,6 +2,7 @@
 
 mod backup;
 mod browse;
+mod bus;
 mod check;
 mod files;
 mod jobs;
@@ -40,6 +41,7 @@ pub(crate) async fn run(command: Command, client: &Client<'_>, output: Output) -
         Command::RestoreTest(command) => restore_tests::run(command, client, output).await,
         Command::Job(command) => jobs::run(command, client, output).await,
         Command::RecoveryPoint(command) => recovery_points::run(command, client, output).await,
+        Command::Bus(command) => bus::run(command, client, output).await,
         Command::Check(args) => check::run(&args, client, output).await,
         Command::Up(_) | Command::Demo(_) | Command::Service(_) | Command::Completions { .. } | Command::Guard(_) => {
             Err(CliError::usage("this command does not speak to a running service"))
