@@ -104,12 +104,24 @@ fn make_sources(args: &DemoArgs, stage: &Stage, narrator: &Narrator, report: &mu
         source.display(),
         bytes(copied.bytes),
         count(copied.files),
-        if copied.complete { "" } else { " (a part: its limit is 256 MiB and 20 000 files)" }
+        if copied.complete { "" } else { " (a part: its limit is 256 MiB and 5 000 files)" }
     ));
-    let size = image::make(&stage.files(), &stage.image())?;
-    narrator.say(&format!("made a raw ext4 volume of {} from the same files", bytes(size)));
+    narrator.say(&volume(stage, &source)?);
     report.directory = Some(copied);
     Ok(())
+}
+
+/// Makes the volume, or takes the one that an earlier run with the same directories made; says which.
+fn volume(stage: &Stage, source: &Path) -> Result<String, CliError> {
+    let (image, note) = (stage.image(), stage.image_source());
+    let mark = source.as_os_str().as_encoded_bytes();
+    if image.is_file() && std::fs::read(&note).is_ok_and(|earlier| earlier == mark) {
+        return Ok("the ext4 volume of the earlier run is used again".to_owned());
+    }
+    let size = image::make(&stage.files(), &image)?;
+    // Written last: a volume without it is made again.
+    write_private(&note, mark).map_err(CliError::io(format!("write `{}`", note.display())))?;
+    Ok(format!("made a raw ext4 volume of {} from the same files", bytes(size)))
 }
 
 /// What happens while the services run.

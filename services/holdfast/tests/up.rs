@@ -1,5 +1,7 @@
 //! `holdfast up` as an operator meets it: real processes, real signals, a real nats-server.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -72,7 +72,7 @@ pub struct UpArgs {
 /// `holdfast demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Directory whose content is shown to be protected; it is only read, the demo works on a copy of at most 256 MiB
+    /// Directory whose content is shown to be protected; it is only read, the demo works on a copy of at most 256 MiB and 5 000 files
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub path: PathBuf,
     /// Write exactly one JSON document to standard output (the same as --output json)

@@ -68,7 +68,8 @@ pub(super) fn change_files(root: &Path, seed: u64) -> Result<Changes, CliError> 
 pub(super) fn change_volume(volume: &Path, scratch: &Path, seed: u64, changes: &mut Changes) -> Result<(), CliError> {
     let content = scratch.join("volume-addition");
     fs::write(&content, noise(!seed, VOLUME_BYTES)).map_err(CliError::io(format!("write `{}`", content.display())))?;
-    image::write_file(volume, "holdfast-demo-new-file", &content)?;
+    // A name of its own: an earlier run may have written into the same volume.
+    image::write_file(volume, &format!("holdfast-demo-{seed:016x}"), &content)?;
     changes.volume_written_bytes = VOLUME_BYTES as u64;
     fs::remove_file(&content).map_err(CliError::io(format!("remove `{}`", content.display())))
 }

@@ -72,7 +72,9 @@ impl Footprint {
     }
 }
 
-/// Makes the image anew. It takes its place whole or not at all.
+/// Makes the image anew, and returns its size. It takes its place whole or not at all.
+///
+/// One byte more in one file moves everything behind it: a volume that is to be backed up again is not made again.
 pub(super) fn make(content: &Path, image: &Path) -> Result<u64, CliError> {
     let footprint =
         Footprint::of(content).map_err(CliError::io(format!("look at the files in `{}`", content.display())))?;

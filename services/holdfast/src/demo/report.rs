@@ -158,9 +158,9 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let mut text = String::from("\nHoldfast demo\n=============\n");
         if let Some(directory) = &self.directory {
-            let part = if directory.complete { "all" } else { "a part (the demo's limit was reached)" };
+            let part = if directory.complete { "all of it" } else { "a part of it (the demo's limit was reached)" };
             text.push_str(&format!(
-                "\nProtected: a copy of `{}`: {part} of it, {} in {} files, as a file tree and as an ext4 volume.\nThe directory itself was only read.\n",
+                "\nProtected: a copy of `{}`: {part}, {} in {} files, as a file tree and as an ext4 volume.\nThe directory itself was only read.\n",
                 directory.source.display(),
                 bytes(directory.bytes),
                 count(directory.files)
@@ -259,27 +259,28 @@ impl Report {
 
     fn test_text(&self) -> String {
         let Some(test) = &self.restore_test else { return String::new() };
-        let mut table = Table::new(&["resource", "from vault", "verdict", ">RTO", "by phase", ">RPO", ">checked"], "");
+        let mut table = Table::new(&["resource", "from vault", "verdict", ">RTO", ">RPO", ">checked"], "");
+        let mut details = String::new();
         for entry in &test.entries {
+            let name = short_name(&entry.resource);
             let verdict = entry.verdict.as_ref();
+            let word = verdict.map_or("none", |v| match v.status {
+                VerdictStatus::Successful => "proven",
+                VerdictStatus::Failed => "FAILED",
+            });
             table.row(vec![
-                short_name(&entry.resource),
+                name.clone(),
                 entry.vault.as_ref().map(vault_name).unwrap_or_default(),
-                verdict
-                    .map_or("none", |v| if v.status == VerdictStatus::Successful { "proven" } else { "FAILED" })
-                    .to_owned(),
+                word.to_owned(),
                 verdict.map(|v| millis(v.rto_ms)).unwrap_or_default(),
-                entry
-                    .rto_phases
-                    .iter()
-                    .map(|p| format!("{} {}", p.phase, millis(p.duration_ms)))
-                    .collect::<Vec<_>>()
-                    .join(", "),
                 verdict.map(|v| millis(v.rpo_ms)).unwrap_or_default(),
-                format!("{} in {}", bytes(entry.bytes_checked), count(entry.items_checked)),
+                format!("{} in {} items", bytes(entry.bytes_checked), count(entry.items_checked)),
             ]);
+            let phases: Vec<String> =
+                entry.rto_phases.iter().map(|p| format!("{} {}", p.phase, millis(p.duration_ms))).collect();
+            details.push_str(&format!("RTO of {name} by phase: {}\n", phases.join(", ")));
         }
-        let mut text = format!("\nRestore test `{}` from the copies:\n\n{}", test.plan, table.render());
+        let mut text = format!("\nRestore test `{}` from the copies:\n\n{}\n{details}", test.plan, table.render());
         for entry in &test.entries {
             for finding in &entry.findings {
                 text.push_str(&format!("  {}: {} {}\n", short_name(&entry.resource), finding.subject, finding.message));

@@ -80,6 +80,11 @@ impl Stage {
         self.work().join("volume.img")
     }
 
+    /// The directory that the volume was made of, as an earlier run with this directory noted it.
+    pub(super) fn image_source(&self) -> PathBuf {
+        self.work().join("volume.source")
+    }
+
     /// For things that are needed for a moment.
     pub(super) fn scratch(&self) -> PathBuf {
         self.work()

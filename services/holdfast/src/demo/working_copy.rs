@@ -18,7 +18,7 @@ pub(super) struct Limits {
 }
 
 /// Enough to show something, little enough for a laptop.
-pub(super) const LIMITS: Limits = Limits { bytes: 256 << 20, files: 20_000 };
+pub(super) const LIMITS: Limits = Limits { bytes: 256 << 20, files: 5_000 };
 
 /// What was copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -62,7 +62,7 @@ pub(super) fn refresh(
         };
         for name in entries {
             let (from, path) = (here.join(&name), relative.join(&name));
-            if leave_out.iter().any(|out| *out == from) {
+            if leave_out.contains(&from) {
                 continue;
             }
             let Ok(meta) = fs::symlink_metadata(&from) else {
