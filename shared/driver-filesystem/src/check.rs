@@ -13,11 +13,12 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use vault_format::NodeKind;
 
+use crate::content::Content;
 use crate::inode::{self, Stat};
 use crate::plan::{Entry, Plan};
 use crate::restore::{Target, open_beneath};
 use crate::{display, io_error, join};
-use driver_api::compare::has_span;
+use driver_api::compare::ZeroChunks;
 use driver_api::queue;
 
 /// Compares and lists all differences.
@@ -61,6 +62,7 @@ fn compare(request: &CheckRequest<'_>, plan: &Plan, until_first: bool) -> Result
         present: Mutex::default(),
         first_correct_read_ms: Mutex::default(),
         bytes: Mutex::new(0),
+        zeros: ZeroChunks::default(),
     };
     comparison.structure()?;
     comparison.names();
@@ -87,6 +89,7 @@ struct Comparison<'a> {
     present: Mutex<HashMap<usize, (u64, u64)>>,
     first_correct_read_ms: Mutex<Option<u64>>,
     bytes: Mutex<u64>,
+    zeros: ZeroChunks,
 }
 
 impl Comparison<'_> {
@@ -243,12 +246,19 @@ impl Comparison<'_> {
             Ok(_) => {}
             Err(error) => unreadable(error.into()),
         }
+        let content = match Content::of(&file, &self.zeros) {
+            Ok(content) => content,
+            Err(error) => {
+                unreadable(error);
+                return Ok(());
+            }
+        };
         let mut buffer = Vec::new();
         for span in &entry.spans {
             if self.request.control.is_stopped() {
                 return Err(DriverError::Stopped);
             }
-            match has_span(&file, span, &mut buffer) {
+            match content.has(span, &mut buffer) {
                 Ok(true) => {
                     self.first_correct_read_ms.lock().get_or_insert_with(|| (self.request.elapsed_ms)());
                 }
@@ -263,9 +273,10 @@ impl Comparison<'_> {
                     return Ok(());
                 }
             }
-            let bytes = u64::from(span.length);
-            *self.bytes.lock() += bytes;
-            self.request.control.advance(Progress { bytes_done: bytes, bytes_read: bytes, ..Progress::default() });
+            let bytes_done = u64::from(span.length);
+            let bytes_read = if content.is_hole(span) { 0 } else { bytes_done };
+            *self.bytes.lock() += bytes_done;
+            self.request.control.advance(Progress { bytes_done, bytes_read, ..Progress::default() });
         }
         metadata::holes(self, entry, &file);
         Ok(())

@@ -25,6 +25,7 @@
 
 mod capture;
 mod check;
+mod content;
 mod extents;
 mod inode;
 mod owners;

@@ -190,13 +190,27 @@ impl Bench {
     /// # Errors
     /// The driver's.
     pub fn check(&self, subject: &dyn Subject, point: &Point, restored: &Path) -> Result<Check, DriverError> {
+        self.check_with(subject, point, restored, &NoControl)
+    }
+
+    /// Checks what was restored.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn check_with(
+        &self,
+        subject: &dyn Subject,
+        point: &Point,
+        restored: &Path,
+        control: &dyn Control,
+    ) -> Result<Check, DriverError> {
         subject.driver().check(CheckRequest {
             reader: &point.snapshot,
             description: &point.description,
             restored,
             privileged: subject.privileged(),
             parallelism: 3,
-            control: &NoControl,
+            control,
             elapsed_ms: &|| self.elapsed_ms(),
         })
     }

@@ -16,10 +16,10 @@ use rustix::io::Errno;
 use super::Work;
 use super::decide::Action;
 use super::target::open_beneath;
+use crate::content::Content;
 use crate::extents::{Extent, within};
 use crate::inode::Stat;
 use crate::io_error;
-use driver_api::compare::has_span;
 use driver_api::queue;
 
 /// Files fetched together: enough to read each pack once, few enough to bound memory.
@@ -41,10 +41,11 @@ impl Work<'_> {
                 // What cannot be read is replaced.
                 Err(_) => return Ok(()),
             };
+            let Ok(content) = Content::of(&file, &self.zeros) else { return Ok(()) };
             let mut buffer = Vec::new();
             for span in &entry.spans {
                 self.stop_if_told()?;
-                if !has_span(&file, span, &mut buffer).unwrap_or(false) {
+                if !content.has(span, &mut buffer).unwrap_or(false) {
                     return Ok(());
                 }
             }
@@ -133,15 +134,18 @@ impl Work<'_> {
         };
         file.set_len(entry.size()).map_err(failed)?;
         let extents = entry.attributes.data.as_deref();
+        // Asked for only where something is there already: of a new file everything is hole.
+        let left = if is_new { None } else { Some(Content::of(&file, &self.zeros).map_err(failed)?) };
         let mut missing = Vec::new();
         let mut buffer = Vec::new();
         for span in &entry.spans {
             let is_hole = extents.is_some_and(|e| within(e, span.offset, u64::from(span.length)).next().is_none());
-            let present = if is_new {
-                is_hole && self.zeros.is_zero(span)
-            } else {
-                self.stop_if_told()?;
-                has_span(&file, span, &mut buffer).map_err(failed)?
+            let present = match &left {
+                None => is_hole && self.zeros.is_zero(span),
+                Some(content) => {
+                    self.stop_if_told()?;
+                    content.has(span, &mut buffer).map_err(failed)?
+                }
             };
             if present {
                 let bytes_done = u64::from(span.length);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use driver_api::conformance::{Bench, Damage, Subject, files};
+use driver_api::conformance::{Bench, CountingControl, Damage, Subject, files};
 use driver_api::{Driver, DriverError, NoControl};
 use driver_filesystem::FilesystemDriver;
 use job_model::{ExceptionKind, OverwritePolicy};
@@ -55,6 +55,10 @@ fn everything_a_file_system_holds_comes_back() {
     assert!(allocated(&target.join("sparse huge")) < 1 << 20);
     let check = bench.check(&Plain, &second, &target).unwrap();
     assert_eq!(check.findings, []);
+    let control = CountingControl::default();
+    bench.check_with(&Plain, &second, &target, &control).unwrap();
+    let (done, read) = (control.sum().bytes_done, control.sum().bytes_read);
+    assert!(done > 5 << 30 && read < 64 << 20, "{read} of {done} bytes were read: holes are not");
     // Over itself: locked entries are replaced, nothing is left behind.
     run("chattr", &["-i", "immutable"], &target);
     fs::write(target.join("immutable"), "immutably").unwrap();
