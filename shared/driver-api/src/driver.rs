@@ -1,5 +1,7 @@
 //! The driver trait.
 
+use std::path::PathBuf;
+
 use job_model::ResourceType;
 
 use crate::{Capture, CaptureRequest, Check, CheckRequest, DriverError, RestoreRequest, Restored};
@@ -37,6 +39,10 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// When it cannot be completed; the target then holds what was written so far and says so.
     fn restore(&self, request: RestoreRequest<'_>) -> Result<Restored, DriverError>;
+
+    /// The place beside the target where [`Driver::restore`] builds what does not exist yet, until it is whole: the same
+    /// for each repetition of the request. Whoever gives the restore up removes it; mostly there is nothing.
+    fn staging(&self, request: &RestoreRequest<'_>) -> PathBuf;
 
     /// Compares what was restored with what was captured.
     ///

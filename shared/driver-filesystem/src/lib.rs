@@ -33,6 +33,8 @@ mod plan;
 mod restore;
 mod sidecar;
 
+use std::path::PathBuf;
+
 use driver_api::{
     Capture, CaptureRequest, Check, CheckRequest, Driver, DriverError, Probe, RestoreRequest, Restored, file_path,
 };
@@ -78,6 +80,10 @@ impl Driver for FilesystemDriver {
 
     fn restore(&self, request: RestoreRequest<'_>) -> Result<Restored, DriverError> {
         restore::run(&request)
+    }
+
+    fn staging(&self, request: &RestoreRequest<'_>) -> PathBuf {
+        restore::staging(request)
     }
 
     fn check(&self, request: CheckRequest<'_>) -> Result<Check, DriverError> {

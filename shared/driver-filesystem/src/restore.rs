@@ -9,6 +9,10 @@ mod metadata;
 mod place;
 mod target;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
 use driver_api::{DriverError, RestoreRequest, Restored};
 use job_model::{OverwritePolicy, PhaseTiming, Progress};
 use sha2::{Digest, Sha256};
@@ -64,6 +68,11 @@ pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError>
     work.finish_root_flags(&destination)?;
     phases.end("sync");
     Ok(Restored { location: request.target.to_owned(), findings: work.findings.into_list(), phases: phases.done })
+}
+
+/// Where a target that does not exist is built.
+pub(crate) fn staging(request: &RestoreRequest<'_>) -> PathBuf {
+    request.target.with_file_name(OsStr::from_bytes(&destination::mark(&key(request))))
 }
 
 /// What every step needs.

@@ -35,6 +35,8 @@ mod layout;
 mod restore;
 mod volume;
 
+use std::path::PathBuf;
+
 use driver_api::{
     Capture, CaptureRequest, Check, CheckRequest, Driver, DriverError, Probe, RestoreRequest, Restored, file_path,
 };
@@ -77,6 +79,10 @@ impl Driver for VolumeDriver {
 
     fn restore(&self, request: RestoreRequest<'_>) -> Result<Restored, DriverError> {
         restore::run(&request)
+    }
+
+    fn staging(&self, request: &RestoreRequest<'_>) -> PathBuf {
+        restore::staging(request)
     }
 
     fn check(&self, request: CheckRequest<'_>) -> Result<Check, DriverError> {

@@ -4,6 +4,7 @@ mod device;
 mod image;
 
 use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 
 use driver_api::{
     BlobSpan, CheckRequest, ContentRequest, ContentSink, DriverError, ReadError, RestoreRequest, Restored,
@@ -42,6 +43,11 @@ pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError>
         Place::Device => device::write(&work, &mut phases)?,
     }
     Ok(Restored { location: request.target.to_owned(), findings, phases: phases.done })
+}
+
+/// Where an image file is built.
+pub(crate) fn staging(request: &RestoreRequest<'_>) -> PathBuf {
+    request.target.with_file_name(image::part(&key(request)))
 }
 
 /// Where to write, after the policy was heard.
@@ -123,14 +129,6 @@ impl Work<'_> {
         check::is_equal(&check, &self.facts, &self.extents)
     }
 
-    /// 16 digits that stand for this recovery point and target.
-    fn key(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.request.reader.root().as_bytes());
-        hash.update(self.request.target.as_os_str().as_encoded_bytes());
-        hex::encode(&hash.finalize()[..8])
-    }
-
     fn stop_if_told(&self) -> Result<(), DriverError> {
         if self.request.control.is_stopped() { Err(DriverError::Stopped) } else { Ok(()) }
     }
@@ -147,6 +145,14 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// 16 digits that stand for this recovery point and target.
+fn key(request: &RestoreRequest<'_>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(request.reader.root().as_bytes());
+    hash.update(request.target.as_os_str().as_encoded_bytes());
+    hex::encode(&hash.finalize()[..8])
 }
 
 fn exists(shown: &str) -> DriverError {

@@ -1,7 +1,7 @@
 //! The cases. Each makes its own bench, so that they can run side by side.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use job_model::{OverwritePolicy, Severity};
 use vault_format::{Node, NodeKind};
@@ -201,9 +201,13 @@ pub fn damaged_vault_leaves_existing_data_alone(subject: &dyn Subject) {
     assert_equal(subject, &bench.path("source"), &bench.path("target"));
 }
 
-/// Interrupted at many places, the same request completes.
+/// Interrupted at many places, the same request completes; meanwhile nothing is there but the staging it tells of.
 pub fn restore_goes_on_after_an_interruption(subject: &dyn Subject) {
     let (bench, point) = captured(subject);
+    let before = names(&bench);
+    let staging = bench.staging(subject, &point, &bench.path("target"));
+    assert!(!staging.exists());
+    let mut staged = 0;
     let mut interrupted = 0;
     let mut questions = 1;
     loop {
@@ -214,10 +218,22 @@ pub fn restore_goes_on_after_an_interruption(subject: &dyn Subject) {
             Err(DriverError::Stopped | DriverError::Read(ReadError::Stopped)) => interrupted += 1,
             Err(error) => panic!("interrupted after {questions} questions: {error:?}"),
         }
+        let mut left = names(&bench);
+        left.retain(|path| !before.contains(path));
+        staged += left.len();
+        assert!(left.iter().all(|path| *path == staging), "{left:?} is there, `{}` may be", staging.display());
         questions += 1 + questions / 4;
     }
+    assert!(staged > 0 && !staging.exists());
     assert!(interrupted > 2, "the restore was interrupted {interrupted} times only");
     assert_equal(subject, &bench.path("source"), &bench.path("target"));
+}
+
+/// Everything in the directory of the bench.
+#[expect(clippy::expect_used, reason = "a bench that cannot be listed is a broken test")]
+fn names(bench: &Bench) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(bench.path("")).expect("the bench's directory");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
 }
 
 /// A worker that dies after the last step and before it could say so repeats the request: that is no failure.

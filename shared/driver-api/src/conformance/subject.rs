@@ -171,6 +171,21 @@ impl Bench {
         })
     }
 
+    /// Where the driver says that such a restore builds.
+    #[must_use]
+    pub fn staging(&self, subject: &dyn Subject, point: &Point, target: &Path) -> PathBuf {
+        subject.driver().staging(&RestoreRequest {
+            reader: &point.snapshot,
+            description: &point.description,
+            target,
+            overwrite: OverwritePolicy::Refuse,
+            include: &[],
+            parallelism: 1,
+            control: &crate::NoControl,
+            elapsed_ms: &|| self.elapsed_ms(),
+        })
+    }
+
     /// Restores without anybody watching.
     ///
     /// # Errors

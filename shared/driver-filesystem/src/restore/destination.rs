@@ -131,7 +131,8 @@ impl Destination {
     }
 }
 
-fn mark(key: &str) -> Vec<u8> {
+/// Name of the directory a new target is built in, and of the mark of one that is being filled.
+pub(super) fn mark(key: &str) -> Vec<u8> {
     format!(".holdfast-{key}").into_bytes()
 }
 

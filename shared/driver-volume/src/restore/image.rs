@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use super::{Phases, Work, exists, warning};
+use super::{Phases, Work, exists, key, warning};
 use crate::io_error;
 
 pub(super) fn build(work: &Work<'_>, replaces: bool, phases: &mut Phases<'_>) -> Result<Vec<Finding>, DriverError> {
@@ -26,7 +26,7 @@ pub(super) fn build(work: &Work<'_>, replaces: bool, phases: &mut Phases<'_>) ->
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = rustix::fs::openat(CWD, parent, flags, Mode::empty())
         .map_err(|e| io_error("open the parent directory of", &shown, e))?;
-    let part = format!(".holdfast-{}", work.key());
+    let part = part(&key(work.request));
     let (file, is_new) = open_part(&parent, &part).map_err(|e| io_error("make a file beside", &shown, e))?;
     file.set_len(work.facts.size).map_err(|e| io_error("set the size of the file beside", &shown, e))?;
     let missing = missing(work, &file, is_new)?;
@@ -45,6 +45,11 @@ pub(super) fn build(work: &Work<'_>, replaces: bool, phases: &mut Phases<'_>) ->
     rustix::fs::fsync(&parent).map_err(|e| io_error("sync the parent directory of", &shown, e))?;
     phases.end("sync");
     Ok(findings)
+}
+
+/// Name of the file that is built.
+pub(super) fn part(key: &str) -> String {
+    format!(".holdfast-{key}")
 }
 
 /// Opens the file beside the target, and says whether it is new. One that somebody else put there is replaced.
