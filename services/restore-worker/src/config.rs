@@ -11,8 +11,8 @@ use service_host::{CommonConfig, ConfigProblem, HasCommon};
 use vault_engine::{KeyProfile, Profiles, StoreProfile};
 use worker_host::{check_region, check_roots, check_slots, default_nats};
 
-/// Shorter lives would remove sandboxes from under their restore tests.
-const SANDBOX_LIFE_MIN: Duration = Duration::from_secs(3600);
+/// Shorter lives would remove sandboxes from under their restore tests, and what a restore built before its next attempt.
+const LIFE_MIN: Duration = Duration::from_secs(3600);
 
 /// Configuration of a restore-worker. The sample is `deploy/config/restore-worker.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Config {
     /// How long a sandbox may stay after its last use when nobody orders its removal: `7days`.
     #[serde(with = "humantime_serde")]
     pub sandbox_life_max: Duration,
+    /// How long what an interrupted restore built beside its target may wait for another attempt: `7days`.
+    #[serde(with = "humantime_serde")]
+    pub staging_life_max: Duration,
     /// Secrets of vaults by name: `[keys.NAME]`.
     pub keys: BTreeMap<String, KeyProfile>,
     /// Remote stores by the same names: `[stores.NAME]`.
@@ -53,6 +56,7 @@ impl Default for Config {
             target_roots: vec![PathBuf::from("/")],
             sandbox_root: PathBuf::new(),
             sandbox_life_max: Duration::from_secs(7 * 24 * 3600),
+            staging_life_max: Duration::from_secs(7 * 24 * 3600),
             keys: BTreeMap::new(),
             stores: BTreeMap::new(),
         }
@@ -84,9 +88,10 @@ impl Config {
             let mend = "choose a directory apart from `common.state_dir`: what is in it may be removed";
             return Err(ConfigProblem::new("sandbox_root", self.sandbox_root.display(), mend));
         }
-        if self.sandbox_life_max < SANDBOX_LIFE_MIN {
-            let value = format!("{:?}", self.sandbox_life_max);
-            return Err(ConfigProblem::new("sandbox_life_max", value, "write at least `1h`"));
+        for (key, life) in [("sandbox_life_max", self.sandbox_life_max), ("staging_life_max", self.staging_life_max)] {
+            if life < LIFE_MIN {
+                return Err(ConfigProblem::new(key, format!("{life:?}"), "write at least `1h`"));
+            }
         }
         Ok(())
     }

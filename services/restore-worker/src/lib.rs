@@ -9,6 +9,7 @@ mod orders;
 mod removal;
 mod sandbox;
 mod service;
+mod staging;
 mod sweeper;
 mod work;
 

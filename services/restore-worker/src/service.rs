@@ -9,6 +9,7 @@ use worker_host::{Worker, WorkerSettings, check_region};
 
 use crate::Config;
 use crate::sandbox::Sandboxes;
+use crate::staging::Stagings;
 use crate::sweeper;
 use crate::work::{RestoreWork, Tools};
 
@@ -36,7 +37,8 @@ impl Service for RestoreWorker {
         };
         let worker = Worker::start(&settings, &host).await?;
         let sandboxes = Sandboxes::new(worker.store().clone(), config.sandbox_root.clone());
-        let tools = Tools::new(config, host.clock.clone(), sandboxes);
+        let stagings = Stagings::new(worker.store().clone());
+        let tools = Tools::new(config, host.clock.clone(), sandboxes, stagings);
         let sweeping = tokio::spawn(sweeper::run(tools.clone(), host.stop.clone()));
         worker.run(Arc::new(RestoreWork::new(tools))).await;
         sweeping.abort();

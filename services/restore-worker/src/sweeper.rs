@@ -1,4 +1,5 @@
-//! Removes sandboxes that nobody asks to remove: their restore job has been over for longer than allowed.
+//! Removes sandboxes that nobody asks to remove, and what restores left beside their targets that nobody went on with:
+//! their restore job has been over for longer than allowed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::removal::remove_tree;
 use crate::sandbox::SandboxRow;
+use crate::staging::StagingRow;
 use crate::work::Tools;
 
 /// How often the sweeper looks.
@@ -62,6 +64,7 @@ impl Drop for Held {
 pub(crate) async fn run(tools: Tools, stop: CancellationToken) {
     loop {
         sweep(&tools).await;
+        sweep_stagings(&tools).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tools.clock.sleep(SWEEP_EVERY) => {}
@@ -96,9 +99,56 @@ pub(crate) async fn sweep(tools: &Tools) {
 
 /// The jobs whose sandboxes are due.
 fn due(rows: &[SandboxRow], now: Timestamp, life_max: Duration, in_use: impl Fn(JobId) -> bool) -> Vec<JobId> {
-    let life_max = SignedDuration::try_from(life_max).unwrap_or(SignedDuration::MAX);
-    let over = |row: &&SandboxRow| now.duration_since(row.used_at) > life_max && !in_use(row.job_id);
+    let over = |row: &&SandboxRow| is_over(row.used_at, now, life_max) && !in_use(row.job_id);
     rows.iter().filter(over).map(|row| row.job_id).collect()
+}
+
+fn is_over(used_at: Timestamp, now: Timestamp, life_max: Duration) -> bool {
+    now.duration_since(used_at) > SignedDuration::try_from(life_max).unwrap_or(SignedDuration::MAX)
+}
+
+/// Removes what is due beside targets.
+async fn sweep_stagings(tools: &Tools) {
+    let rows = match tools.stagings.all().await {
+        Ok(rows) => rows,
+        Err(error) => {
+            tracing::error!(error = error_chain(&error), "the list of stagings cannot be read");
+            return;
+        }
+    };
+    let (now, life_max) = (tools.clock.now(), tools.config.staging_life_max);
+    for row in rows.into_iter().filter(|row| is_over(row.used_at, now, life_max)) {
+        if !tools.in_use.contains(row.job_id) {
+            remove_staging(tools, &row).await;
+        }
+    }
+}
+
+/// Removes what is at the place and strikes it out; what cannot be removed stays written down.
+pub(crate) async fn remove_staging(tools: &Tools, row: &StagingRow) {
+    let (path, roots) = (row.path.clone(), tools.config.target_roots.clone());
+    let removed = tokio::task::spawn_blocking(move || {
+        // Links could have been put on the way, and the configuration could have changed.
+        let resolved = worker_host::within(&roots, &path, "target_roots").map_err(|e| error_chain(&e))?;
+        if resolved != path {
+            return Err(format!("a link on the way leads to `{}` now", resolved.display()));
+        }
+        remove_tree(&path).map_err(|e| error_chain(&e))
+    });
+    let path = row.path.display();
+    match removed.await.unwrap_or_else(|panic| Err(panic.to_string())) {
+        Ok(was_there) => {
+            if was_there {
+                tracing::info!(restore_job = %row.job_id, %path, "what a restore left beside its target was removed");
+            }
+            if let Err(error) = tools.stagings.strike_out(&row.path).await {
+                tracing::error!(error = error_chain(&error), "a staging cannot be struck out");
+            }
+        }
+        Err(error) => {
+            tracing::error!(restore_job = %row.job_id, %path, error, "what a restore left cannot be removed; remove it by hand");
+        }
+    }
 }
 
 #[cfg(test)]

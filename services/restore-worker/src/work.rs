@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use attempt_control::{Steering, Stopwatch, WorkError, off_the_runtime};
 use job_events::{Fact, OrderBody, RestoreRecoveryPoint, SandboxRemoved};
-use job_model::{FailureCode, RestoreTarget};
+use job_model::{FailureCode, JobId, RestoreTarget};
 use order_runner::{Attempt, Work, WorkFailure};
 use service_host::{Clock, error_chain};
 use state_store::StoreError;
@@ -14,7 +14,8 @@ use vault_engine::{Profiles, Surroundings};
 use crate::Config;
 use crate::orders::{remove_sandbox, restore_recovery_point};
 use crate::sandbox::Sandboxes;
-use crate::sweeper::InUse;
+use crate::staging::{Stagings, is_given_up};
+use crate::sweeper::{self, InUse};
 
 /// What every order needs.
 #[derive(Clone, Debug)]
@@ -24,17 +25,18 @@ pub(crate) struct Tools {
     pub(crate) surroundings: Surroundings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sandboxes: Sandboxes,
+    pub(crate) stagings: Stagings,
     pub(crate) in_use: InUse,
 }
 
 impl Tools {
-    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>, sandboxes: Sandboxes) -> Self {
+    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>, sandboxes: Sandboxes, stagings: Stagings) -> Self {
         let surroundings = Surroundings::new({
             let clock = clock.clone();
             move || clock.now()
         });
         let profiles = Arc::new(config.profiles());
-        Self { config: Arc::new(config), profiles, surroundings, clock, sandboxes, in_use: InUse::default() }
+        Self { config: Arc::new(config), profiles, surroundings, clock, sandboxes, stagings, in_use: InUse::default() }
     }
 
     /// The region as an attribute of metrics.
@@ -76,8 +78,31 @@ impl RestoreWork {
         .await;
         if sandboxed {
             self.tools.sandboxes.register(job, self.tools.clock.now()).await.map_err(state_failed)?;
+        } else {
+            self.settle_staging(job, &result, attempt).await;
         }
         result
+    }
+
+    /// Strikes out what a done restore used, and removes what one that is given up left. What cannot be removed or struck
+    /// out now is left to the sweeper: the restore's own outcome is what counts.
+    async fn settle_staging(&self, job: JobId, result: &Result<Fact, WorkFailure>, attempt: &Attempt) {
+        let control = attempt.control();
+        let over = match result {
+            Ok(_) => true,
+            Err(failure) => is_given_up(failure, control.stop_reason()),
+        };
+        if !over || control.guard().is_err() {
+            return;
+        }
+        match self.tools.stagings.all().await {
+            Ok(rows) => {
+                for row in rows.into_iter().filter(|row| row.job_id == job) {
+                    sweeper::remove_staging(&self.tools, &row).await;
+                }
+            }
+            Err(error) => tracing::error!(error = error_chain(&error), "the list of stagings cannot be read"),
+        }
     }
 }
 

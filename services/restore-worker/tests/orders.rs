@@ -15,7 +15,7 @@ use job_model::{Arn, OverwritePolicy, ResourceType, RestoreTarget, VaultAccess};
 use restore_worker::{Config, RestoreWorker};
 use vault_engine::{
     Committed, DESCRIPTION_SCHEMA, KeyProfile, Profiles, RecoveryPointDescription, SnapshotInput, Surroundings, Vault,
-    snapshot_root,
+    VaultError, snapshot_root,
 };
 use worker_host::testing::{Bench, location, until};
 
@@ -52,7 +52,7 @@ fn point(bench: &Bench) -> Point {
     let source = bench.path("source");
     std::fs::create_dir_all(source.join("deep")).unwrap();
     std::fs::write(source.join("a"), "alpha").unwrap();
-    std::fs::write(source.join("deep/b"), vec![7; 300_000]).unwrap();
+    std::fs::write(source.join("deep/b"), noise(300_000)).unwrap();
     point_of(bench, &FilesystemDriver, &source)
 }
 
@@ -60,7 +60,10 @@ fn point_of(bench: &Bench, driver: &dyn Driver, source: &Path) -> Point {
     let at = "2026-01-01T00:00:00Z".parse().unwrap();
     let surroundings = Surroundings::new(move || at);
     let mut access = bench.vault("vault");
-    let vault = Vault::create(&access, &profiles(bench), &surroundings).unwrap();
+    let vault = match Vault::create(&access, &profiles(bench), &surroundings) {
+        Err(VaultError::LocationTaken { .. }) => Vault::open(&access, &profiles(bench), &surroundings).unwrap(),
+        made => made.unwrap(),
+    };
     access.repository_id = Some(vault.repository_id().to_owned());
     let writer = vault.writer(&NoControl).unwrap();
     let capture = driver
@@ -152,7 +155,7 @@ async fn a_restore_into_a_sandbox_is_whole_and_the_removal_leaves_nothing() {
     let path = path_of(&restored);
     assert!(path.starts_with(bench.path("sandboxes").join(job.to_string())), "{}", path.display());
     assert_eq!(std::fs::read(path.join("a")).unwrap(), b"alpha");
-    assert_eq!(std::fs::read(path.join("deep/b")).unwrap(), [7; 300_000]);
+    assert_eq!(std::fs::read(path.join("deep/b")).unwrap(), noise(300_000));
     assert_eq!(restored.phases.first().map(|p| p.phase.as_str()), Some("open"));
 
     for _ in 0..2 {
@@ -204,6 +207,66 @@ async fn what_was_restored_already_is_done_and_what_differs_is_never_touched() {
     assert_eq!((refused.code.as_str(), refused.disposition), ("TARGET_EXISTS", Disposition::Fail), "{refused:?}");
     assert_eq!(std::fs::read(target.join("a")).unwrap(), b"theirs");
     worker.stop().await;
+}
+
+/// Names in a directory.
+fn names(dir: &Path) -> Vec<String> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// The packs of a vault in a directory.
+fn packs(vault: &Path) -> Vec<PathBuf> {
+    let groups = std::fs::read_dir(vault.join("data")).unwrap().map(|group| group.unwrap().path());
+    groups.flat_map(|group| std::fs::read_dir(group).unwrap().map(|pack| pack.unwrap().path())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_fails_for_good_leaves_nothing_beside_its_target() {
+    let bench = Bench::start().await;
+    let point = point(&bench);
+    let worker = bench.run::<RestoreWorker>(config(&bench));
+    let order = order(&bench, &point, to(&bench.path("targets/home")));
+    let data = data_pack(&bench);
+    let mut bytes = std::fs::read(&data).unwrap();
+    // In the content of the larger file, so that the description can be read.
+    bytes[150_000..151_000].fill(0);
+    std::fs::remove_file(&data).unwrap();
+    std::fs::write(&data, bytes).unwrap();
+
+    let damaged = failed(&bench, order).await;
+    assert_eq!((damaged.code.as_str(), damaged.disposition), ("VAULT_DAMAGED", Disposition::Fail), "{damaged:?}");
+    assert_eq!(names(&bench.path("targets")), [""; 0]);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_beside_a_target_for_another_attempt_is_swept_after_its_life() {
+    let bench = Bench::start().await;
+    point(&bench);
+    // The second has its description in a pack of its own.
+    let point = point(&bench);
+    let worker = bench.run::<RestoreWorker>(config(&bench));
+    let ordered = order(&bench, &point, to(&bench.path("targets/home")));
+    // A store that answers, but not with this pack.
+    let data = data_pack(&bench);
+    std::fs::remove_file(&data).unwrap();
+    std::fs::create_dir(&data).unwrap();
+
+    let unreachable = failed(&bench, ordered).await;
+    assert_eq!(unreachable.disposition, Disposition::Retry, "{unreachable:?}");
+    worker.stop().await;
+    let left = names(&bench.path("targets"));
+    assert!(left.len() == 1 && left[0].starts_with(".holdfast-"), "{left:?}");
+
+    std::fs::write(bench.path("targets/theirs"), "x").unwrap();
+    let late = bench.run_later::<RestoreWorker>(config(&bench), Duration::from_secs(8 * 24 * 3600));
+    until("only what is not ours is left", || names(&bench.path("targets")) == ["theirs"]).await;
+    late.stop().await;
+}
+
+/// The pack with the content of the files.
+fn data_pack(bench: &Bench) -> PathBuf {
+    packs(&bench.path("vault")).into_iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

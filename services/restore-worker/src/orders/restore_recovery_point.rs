@@ -14,6 +14,7 @@ use vault_engine::{Vault, VaultError, read_description};
 use vault_format::Id;
 
 use crate::drivers::driver;
+use crate::staging::StagingRow;
 use crate::work::Tools;
 
 /// Findings that a fact carries.
@@ -73,20 +74,23 @@ pub(crate) fn run(
     let target = target(tools, order, steering)?;
     watch.end("open");
 
+    let request = RestoreRequest {
+        reader: &reader,
+        description: &description,
+        target: &target,
+        overwrite: order.overwrite,
+        include: &order.include,
+        parallelism: tools.config.threads(),
+        control: steering,
+        elapsed_ms: &|| tools.clock.elapsed_ms(),
+    };
+    if order.target != RestoreTarget::Sandbox {
+        // A sandbox is removed with all that is in it.
+        register(tools, order, driver.staging(&request))?;
+    }
     steering.guard()?;
     fail::fail_point!("restore-worker::before_restore");
-    let restored = driver
-        .restore(RestoreRequest {
-            reader: &reader,
-            description: &description,
-            target: &target,
-            overwrite: order.overwrite,
-            include: &order.include,
-            parallelism: tools.config.threads(),
-            control: steering,
-            elapsed_ms: &|| tools.clock.elapsed_ms(),
-        })
-        .map_err(WorkError::Target)?;
+    let restored = driver.restore(request).map_err(WorkError::Target)?;
     fail::fail_point!("restore-worker::after_restore");
     watch.take_over(restored.phases);
     let location = driver_api::file_location(&restored.location).ok_or_else(|| {
@@ -95,6 +99,15 @@ pub(crate) fn run(
     tracing::info!(recovery_point = %order.recovery_point, location, findings = restored.findings.len(), "restored");
     let findings = restored.findings.into_iter().take(FINDINGS_MAX).collect();
     Ok(RestoredPoint { location, findings, progress: steering.progress(), phases: watch.phases() })
+}
+
+/// Writes down where the driver builds, before it does; blocking.
+fn register(tools: &Tools, order: &RestoreRecoveryPoint, path: PathBuf) -> Result<(), WorkError> {
+    let row = StagingRow { job_id: order.order.job_id, path, used_at: tools.clock.now() };
+    tokio::runtime::Handle::current().block_on(tools.stagings.register(row)).map_err(|error| {
+        let error = service_host::error_chain(&error);
+        WorkError::refused(FailureCode::Internal, format!("write down where the target is built: {error}"))
+    })
 }
 
 /// Where to restore to: a new place in the job's sandbox, or the ordered location if the configuration allows it.
