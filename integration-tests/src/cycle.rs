@@ -91,16 +91,30 @@ impl Installation {
 }
 
 impl Talk {
-    /// Makes one vault and waits until it can be used.
+    /// Makes one vault under the key that every test configuration has, and waits until it can be used.
     ///
     /// # Errors
     /// When it is refused or fails.
     pub async fn make_vault(&self, region: &job_model::Region, name: &str, location: &str) -> Result<Arn, Failure> {
+        self.make_vault_under(region, name, location, "main").await
+    }
+
+    /// Makes one vault under a key of the workers' configuration, and waits until it can be used.
+    ///
+    /// # Errors
+    /// When it is refused or fails.
+    pub async fn make_vault_under(
+        &self,
+        region: &job_model::Region,
+        name: &str,
+        location: &str,
+        key_profile: &str,
+    ) -> Result<Arn, Failure> {
         let request = CreateVaultRequest {
             name: name.to_owned(),
             region: region.clone(),
             location: location.to_owned(),
-            key_profile: "main".to_owned(),
+            key_profile: key_profile.to_owned(),
             min_retention_days: None,
             max_retention_days: None,
         };

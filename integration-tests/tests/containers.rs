@@ -16,8 +16,8 @@ use std::time::Duration;
 use integration_tests::cycle::Stage;
 use integration_tests::installation::{Failure, Talk, program, wait_until};
 use job_bus::{Bus, BusConfig};
-use job_events::{CreateVaultRequest, Query};
-use job_model::{Arn, JobState, ResourceType};
+use job_events::Query;
+use job_model::{JobState, ResourceType};
 use testcontainers::core::{ContainerPort, Mount, WaitFor};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
@@ -44,6 +44,28 @@ fn docker(arguments: &[&str]) -> Result<String, Failure> {
     run(Command::new("docker").args(arguments))
 }
 
+fn build_images() -> Result<(), Failure> {
+    let programs = program()?;
+    run(Command::new(repository().join("deploy/build-images"))
+        .args(["debug", TAG])
+        .env("CARGO_TARGET_DIR", programs.parent().and_then(Path::parent).ok_or("a target directory")?)
+        .env("NATS_SERVER_BIN", job_bus::server_process::find_binary()?))?;
+    Ok(())
+}
+
+async fn connect(port: u16, role: &str, password_file: PathBuf) -> Result<Bus, Failure> {
+    let config = BusConfig {
+        url: format!("nats://127.0.0.1:{port}"),
+        name: format!("test/{role}"),
+        user: Some(role.to_owned()),
+        password_file: Some(password_file),
+        nkey_seed_file: None,
+        inbox_prefix: Some(format!("_INBOX.{role}")),
+        ca_file: None,
+    };
+    Ok(Bus::connect(&config, Duration::from_secs(30)).await?)
+}
+
 /// Everything of one run carries its suffix, so that two runs do not meet.
 struct Shape {
     suffix: String,
@@ -60,10 +82,7 @@ impl Shape {
         let suffix = format!("{:08x}", rand::random::<u32>());
         let repository = repository();
         let programs = program()?;
-        run(Command::new(repository.join("deploy/build-images"))
-            .args(["debug", TAG])
-            .env("CARGO_TARGET_DIR", programs.parent().and_then(Path::parent).ok_or("a target directory")?)
-            .env("NATS_SERVER_BIN", job_bus::server_process::find_binary()?))?;
+        build_images()?;
         let image = dir.join("s3-image");
         fs::create_dir_all(&image)?;
         let store = programs.with_file_name("s3-store");
@@ -193,16 +212,7 @@ impl Shape {
     async fn bus(&self, city: &str, role: &str) -> Result<Bus, Failure> {
         let server = &self.containers[&format!("nats-{city}")];
         let port = server.get_host_port_ipv4(ContainerPort::Tcp(4222)).await?;
-        let config = BusConfig {
-            url: format!("nats://127.0.0.1:{port}"),
-            name: format!("test/{role}"),
-            user: Some(role.to_owned()),
-            password_file: Some(self.dir.join(format!("compose/secrets/{role}.password"))),
-            nkey_seed_file: None,
-            inbox_prefix: Some(format!("_INBOX.{role}")),
-            ca_file: None,
-        };
-        Ok(Bus::connect(&config, Duration::from_secs(30)).await?)
+        connect(port, role, self.dir.join(format!("compose/secrets/{role}.password"))).await
     }
 
     async fn talk(&self) -> Result<Talk, Failure> {
@@ -225,25 +235,6 @@ impl Shape {
     }
 }
 
-async fn vault(talk: &Talk, city: usize) -> Result<Arn, Failure> {
-    let request = CreateVaultRequest {
-        name: format!("vault-{}", CITIES[city]),
-        region: talk.regions[city].clone(),
-        location: format!("s3://vault/{}", CITIES[city]),
-        key_profile: CITIES[city].to_owned(),
-        min_retention_days: None,
-        max_retention_days: None,
-    };
-    let name = request.name.clone();
-    talk.request(request).await?;
-    wait_until("the vault", || async {
-        let job_events::Answer::Vaults(vaults) = talk.query(&Query::ListVaults).await? else { return Ok(None) };
-        let found = vaults.into_iter().find(|vault| vault.name == name);
-        Ok(found.filter(|v| v.state == job_model::VaultState::Available).map(|v| v.access.arn))
-    })
-    .await
-}
-
 async fn running(talk: &Talk, list: Query) -> Result<job_model::JobId, Failure> {
     wait_until("a running job", || async {
         let job_events::Answer::Jobs(jobs) = talk.query(&list).await? else { return Ok(None) };
@@ -257,7 +248,12 @@ async fn journey(shape: &mut Shape) -> Result<(), Failure> {
     let talk = shape.talk().await?;
     shape.start_services().await?;
     talk.wait_until_ready().await?;
-    let stage = Stage { primary: vault(&talk, 0).await?, copy: vault(&talk, 1).await? };
+    let mut vaults = Vec::new();
+    for (city, region) in CITIES.iter().zip(&talk.regions) {
+        vaults
+            .push(talk.make_vault_under(region, &format!("vault-{city}"), &format!("s3://vault/{city}"), city).await?);
+    }
+    let stage = Stage { primary: vaults[0].clone(), copy: vaults[1].clone() };
     let resource = talk.register("tree", ResourceType::Files, Path::new("/data/tree")).await?;
 
     let backup = talk.start_backup(&resource, &stage).await?;
@@ -293,12 +289,67 @@ async fn two_regions_in_containers_survive_a_killed_worker_and_a_cut_between_the
     }
 }
 
-#[test]
-fn the_compose_file_is_one_that_compose_accepts() {
-    let repository = repository();
+/// A project brought up with compose; taken down, with its volumes, when it is dropped.
+struct Composed {
+    dir: PathBuf,
+    project: String,
+    ports: [u16; 2],
+}
+
+impl Composed {
+    fn compose(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let mut command = Command::new("docker-compose");
+        command.arg("-p").arg(&self.project).arg("-f").arg(self.dir.join("deploy/compose.yaml")).args(arguments);
+        command.env("HOLDFAST_TAG", TAG);
+        command.env("HOLDFAST_PORT_TOKYO", self.ports[0].to_string());
+        command.env("HOLDFAST_PORT_OSAKA", self.ports[1].to_string());
+        command.env("HOLDFAST_DATA", self.dir.join("data")).env("HOLDFAST_RESTORE", self.dir.join("restore"));
+        run(&mut command)
+    }
+}
+
+impl Drop for Composed {
+    fn drop(&mut self) {
+        drop(self.compose(&["down", "--volumes", "--timeout", "2"]));
+    }
+}
+
+async fn composed_journey(composed: &Composed) -> Result<(), Failure> {
+    composed.compose(&["up", "-d"])?;
+    let secret = |role: &str| composed.dir.join(format!("deploy/compose/secrets/{role}.password"));
+    let mut buses = Vec::new();
+    for port in composed.ports {
+        buses.push(connect(port, "operator", secret("operator")).await?);
+    }
+    let buses: [Bus; 2] = buses.try_into().map_err(|_| "two ports make two buses")?;
+    let talk = Talk { regions: [REGIONS[0].parse()?, REGIONS[1].parse()?], buses };
+    talk.wait_until_ready().await?;
+    let mut vaults = Vec::new();
+    for (city, region) in CITIES.iter().zip(&talk.regions) {
+        let location = format!("file:///vaults/{city}/vault");
+        vaults.push(talk.make_vault_under(region, &format!("vault-{city}"), &location, city).await?);
+    }
+    let stage = Stage { primary: vaults[0].clone(), copy: vaults[1].clone() };
+    let resource = talk.register("tree", ResourceType::Files, Path::new("/data/tree")).await?;
+    let cycle = talk.cycle(&resource, ResourceType::Files, &stage).await?;
+    let faults = talk.faults_of(&resource, &cycle).await?;
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_compose_file_runs_a_proven_cycle() {
     let dir = tempfile::tempdir().unwrap();
-    run(Command::new("cp").arg("-r").arg(repository.join("deploy")).arg(dir.path())).unwrap();
+    build_images().unwrap();
+    run(Command::new("cp").arg("-r").arg(repository().join("deploy")).arg(dir.path())).unwrap();
+    drop(fs::remove_dir_all(dir.path().join("deploy/compose/secrets")));
     run(&mut Command::new(dir.path().join("deploy/compose/prepare"))).unwrap();
-    let file = dir.path().join("deploy/compose.yaml");
-    run(Command::new("docker-compose").arg("-f").arg(file).args(["config", "--quiet"])).unwrap();
+    fs::create_dir_all(dir.path().join("data/tree")).unwrap();
+    fs::create_dir_all(dir.path().join("restore")).unwrap();
+    fs::write(dir.path().join("data/tree/file"), "content\n".repeat(1000)).unwrap();
+    let first: u16 = rand::random_range(20_000..60_000);
+    let project = format!("hf{:08x}", rand::random::<u32>());
+    let composed = Composed { dir: dir.path().to_owned(), project, ports: [first, first + 1] };
+    if let Err(error) = composed_journey(&composed).await {
+        panic!("{error}\n{}", composed.compose(&["logs", "--tail", "30"]).unwrap_or_default());
+    }
 }
