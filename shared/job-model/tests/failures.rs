@@ -1,4 +1,4 @@
-//! `docs/reference/failures.md` is written from the failure codes. `HOLDFAST_UPDATE_DOCS=1` writes it anew.
+//! `docs/reference/failures.md` is written from the failure codes. `just gen` writes it anew.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -11,8 +11,7 @@ use job_model::FailureCode;
 fn page() -> String {
     let mut page = String::from(
         "# Failure codes\n\n\
-         <!-- Generated from shared/job-model/src/failure.rs by its test `failures`. HOLDFAST_UPDATE_DOCS=1 writes it \
-         anew. -->\n\n\
+         <!-- Generated from shared/job-model/src/failure.rs by its test `failures`. `just gen` writes it anew. -->\n\n\
          A failed attempt carries one of these codes in its fact `attempt-failed`, and a failed job in its status message.\n\
          Where trying again can help, the planner does so by itself within the completion window.\n",
     );
@@ -24,14 +23,14 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_of_failure_codes_is_complete() {
+fn the_page_of_failure_codes_is_fresh() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/failures.md");
-    if std::env::var_os("HOLDFAST_UPDATE_DOCS").is_some() {
+    if std::env::var_os("HOLDFAST_GENERATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, page()).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == page(), "stale; run `HOLDFAST_UPDATE_DOCS=1 cargo test -p job-model --test failures`");
+    assert!(written == page(), "docs/reference/failures.md is stale; type: just gen");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `docs/reference/job-states.md` is drawn from the state machine. `HOLDFAST_UPDATE_DOCS=1` writes it anew.
+//! `docs/reference/job-states.md` is drawn from the state machine. `just gen` writes it anew.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -36,8 +36,7 @@ fn page() -> String {
     }
     format!(
         "# Job states\n\n\
-         <!-- Generated from shared/job-model/src/step.rs by its test `job_states`. HOLDFAST_UPDATE_DOCS=1 writes it \
-         anew. -->\n\n\
+         <!-- Generated from shared/job-model/src/step.rs by its test `job_states`. `just gen` writes it anew. -->\n\n\
          The planner moves every job through these states with one pure function. What is not in the table cannot happen \
          in that state;\nafter an end nothing follows.\n\n\
          ```mermaid\n{diagram}```\n\n\
@@ -46,14 +45,14 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_of_job_states_is_what_the_state_machine_does() {
+fn the_page_of_job_states_is_fresh() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/job-states.md");
-    if std::env::var_os("HOLDFAST_UPDATE_DOCS").is_some() {
+    if std::env::var_os("HOLDFAST_GENERATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, page()).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == page(), "stale; run `HOLDFAST_UPDATE_DOCS=1 cargo test -p job-model --test job_states`");
+    assert!(written == page(), "docs/reference/job-states.md is stale; type: just gen");
 }
 
 #[test]
