@@ -59,7 +59,7 @@ impl Upkeep {
         }
         let region = KeyValue::new("region", self.region.to_string());
         telemetry::metrics().bus_connected.record(u64::from(connected), &[region]);
-        match self.store.read(|tx| Ledger::depth_and_oldest(tx)).await {
+        match self.store.read(Ledger::depth_and_oldest).await {
             Ok(depth) => {
                 let service = [KeyValue::new("service", self.service.as_str())];
                 let age = depth.oldest.map_or(0, |oldest| self.clock.now().duration_since(oldest).as_secs());

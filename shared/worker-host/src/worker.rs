@@ -134,7 +134,7 @@ impl Worker {
     async fn drain(&self, relay_stop: CancellationToken, relay: JoinHandle<()>) {
         let flushed = async {
             while self.bus.is_connected() {
-                match self.store.read(|tx| Ledger::depth_and_oldest(tx)).await {
+                match self.store.read(Ledger::depth_and_oldest).await {
                     Ok(depth) if depth.pending > 0 => tokio::time::sleep(FLUSH_GLANCE).await,
                     _ => return,
                 }
