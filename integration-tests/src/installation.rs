@@ -5,12 +5,12 @@ mod conversation;
 mod processes;
 
 pub use conversation::{Rejected, Talk, wait_until};
-pub use processes::{Instance, Options, program};
+pub use processes::{Instance, Options, S3Options, program};
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -87,6 +87,21 @@ impl Drop for Installation {
             self.children.get_mut().map(|children| children.keys().cloned().collect()).unwrap_or_default();
         for instance in all {
             self.kill9(&instance);
+        }
+        if std::thread::panicking() {
+            self.keep_logs();
+        }
+    }
+}
+
+impl Installation {
+    /// The directory of a failed test is removed; what its processes said is not.
+    fn keep_logs(&self) {
+        let kept = std::env::temp_dir().join(format!("holdfast-failed-{}", std::process::id()));
+        let copied = Command::new("cp").arg("-rT").arg(self.dir.join("logs")).arg(&kept).status();
+        match copied {
+            Ok(status) if status.success() => eprintln!("the logs of the services are kept in {}", kept.display()),
+            other => eprintln!("the logs of the services could not be kept: {other:?}"),
         }
     }
 }

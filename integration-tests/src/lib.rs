@@ -2,5 +2,7 @@
 
 pub mod cycle;
 pub mod installation;
+pub mod jobs;
+pub mod mounts;
 pub mod otlp_sink;
 pub mod s3_store;

@@ -17,7 +17,7 @@ fn orphans<'a>(trace: &[&'a SeenSpan]) -> Vec<&'a SeenSpan> {
 async fn a_scheduled_cycle_is_one_trace_from_schedule_to_verdict() {
     let sink = OtlpSink::start().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { otlp_endpoint: Some(sink.endpoint()) };
+    let options = Options { otlp_endpoint: Some(sink.endpoint()), ..Options::default() };
     let installation = Installation::start(dir.path(), options).await.unwrap();
     let stage = installation.make_vaults().await.unwrap();
     let resource = installation.make_resource("traced").await.unwrap();

@@ -42,6 +42,19 @@ impl Instance {
 pub struct Options {
     /// Where traces, metrics and logs go.
     pub otlp_endpoint: Option<String>,
+    /// Where restores may go; anywhere unless given.
+    pub target_roots: Option<Vec<PathBuf>>,
+    /// The S3 service of vaults that are not in a directory.
+    pub s3: Option<S3Options>,
+}
+
+/// An S3 service and who may use it.
+#[derive(Clone, Debug)]
+pub struct S3Options {
+    /// `http://127.0.0.1:<port>`.
+    pub endpoint: String,
+    /// Files with the access key id and the secret key.
+    pub key_files: [PathBuf; 2],
 }
 
 impl Installation {
@@ -101,6 +114,9 @@ impl Installation {
             if instance.service == Service::RestoreWorker {
                 fs::create_dir_all(self.sandbox(region))?;
                 writeln!(text, "sandbox_root = {:?}", self.sandbox(region))?;
+                if let Some(roots) = &self.options.target_roots {
+                    writeln!(text, "target_roots = {roots:?}")?;
+                }
             }
         }
         writeln!(text, "[common]\ninstance = \"{name}\"\nstate_dir = {:?}", self.dir.join("state").join(&name))?;
@@ -121,6 +137,10 @@ impl Installation {
             writeln!(text, "[decisions]\nretry_base = \"1s\"")?;
         } else {
             writeln!(text, "[keys.main]\npassword_file = {:?}", self.vault_password_file())?;
+            if let Some(S3Options { endpoint, key_files: [id, secret] }) = &self.options.s3 {
+                writeln!(text, "[stores.main]\nendpoint = {endpoint:?}\nregion = \"us-east-1\"\nallow_http = true")?;
+                writeln!(text, "access_key_id_file = {id:?}\nsecret_access_key_file = {secret:?}")?;
+            }
         }
         Ok(text)
     }
