@@ -1,7 +1,5 @@
 //! Every configuration of the composed installation is one that its service accepts.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
 use std::path::Path;
 use std::process::Command;
 
