@@ -15,8 +15,8 @@ use telemetry::KeyValue;
 const GLANCE: Duration = Duration::from_secs(1);
 /// How often the state is exported.
 const EXPORT_EVERY: SignedDuration = SignedDuration::from_hours(1);
-/// How long handled messages are remembered: longer than the bus can deliver one again.
-const REMEMBER: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How long handled messages are remembered: longer than the stream of facts keeps them.
+const REMEMBER: SignedDuration = SignedDuration::from_hours(91 * 24);
 
 /// Runs until told to stop.
 pub(crate) async fn run(state: StateStore, buses: BTreeMap<Region, Bus>, host: Host) {
