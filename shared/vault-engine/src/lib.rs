@@ -9,7 +9,7 @@
 //!
 //! A snapshot is written last: packs, barrier, index, barrier, snapshot, barrier. In a directory files appear by rename
 //! and a barrier is `syncfs`; in an object store an upload that is acknowledged is durable. Whatever a crash cuts short
-//! leaves packs that nobody refers to (and, in a directory, files in `tmp`); when their index was written, which happens at
+//! leaves packs that nobody refers to (and, in a directory, files in `tmp`, which go a day later); when their index was written, which happens at
 //! least every 256 packs or 10 minutes, the next attempt uses them instead of sending them again.
 //!
 //! A blob is taken for known only if its pack is in the store with the length that its blobs make, so what is lost is

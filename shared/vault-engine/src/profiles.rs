@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,10 @@ pub struct StoreProfile {
     /// An environment variable with the secret key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_access_key_env: Option<String>,
+    /// How long, in seconds, a request that failed for a passing reason is repeated before the vault counts as
+    /// unreachable; 180 when it is not set, at most 240: requests are signed for five minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_seconds: Option<u64>,
     /// Whether plain HTTP is allowed. Content is encrypted either way; names and sizes are not.
     pub allow_http: bool,
 }
@@ -84,7 +89,20 @@ impl KeyProfile {
     }
 }
 
+/// Longest time for repetitions, in seconds.
+const RETRY_SECONDS_MAX: u64 = 240;
+/// Time for repetitions where the profile says nothing, in seconds.
+const RETRY_SECONDS: u64 = 180;
+
 impl StoreProfile {
+    /// How long failed requests are repeated.
+    pub(crate) fn retry_for(&self) -> Result<Duration, String> {
+        match self.retry_seconds.unwrap_or(RETRY_SECONDS) {
+            seconds if seconds <= RETRY_SECONDS_MAX => Ok(Duration::from_secs(seconds)),
+            seconds => Err(format!("its store profile's `retry_seconds` is `{seconds}`, at most {RETRY_SECONDS_MAX}")),
+        }
+    }
+
     /// In the words of `object_store`.
     pub(crate) fn options(&self, name: &str) -> Result<Vec<(String, String)>, VaultError> {
         let unreadable = |problem| VaultError::KeyUnreadable { name: name.to_owned(), problem };

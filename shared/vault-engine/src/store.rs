@@ -8,9 +8,11 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use job_model::FailureCode;
 use url::Url;
 
+use crate::error::chain;
 use crate::profiles::StoreProfile;
 use crate::{Profiles, VaultError};
 
@@ -87,6 +89,7 @@ impl StoreError {
                 object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
                     FailureCode::PermissionDenied
                 }
+                _ if is_refused(source.as_ref()) => FailureCode::PermissionDenied,
                 _ => FailureCode::VaultUnreachable,
             },
             Self::Runtime { .. } => FailureCode::Internal,
@@ -97,6 +100,13 @@ impl StoreError {
     pub(crate) fn when(self, action: impl Into<String>) -> VaultError {
         VaultError::Store { action: action.into(), source: self }
     }
+}
+
+/// Whether the store answered that the caller may not. `object_store` tells so only of single objects; of a listing it
+/// keeps the answer's status as text.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let text = chain(error);
+    ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status))
 }
 
 /// A file in the store.
@@ -135,6 +145,9 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Makes the directories of a new repository, where the store has such.
     fn prepare(&self) -> Result<(), StoreError>;
 
+    /// Removes what processes that were killed left half written, as far as it was written before that instant.
+    fn remove_unfinished(&self, before: Timestamp) -> Result<(), StoreError>;
+
     /// Returns when everything written before it survives a power cut.
     fn barrier(&self) -> Result<(), StoreError>;
 }
@@ -161,8 +174,11 @@ pub(crate) fn open_store(location: &str, profile: &str, profiles: &Profiles) -> 
         },
         _ => {
             let default = StoreProfile::default();
-            let options = profiles.stores.get(profile).unwrap_or(&default).options(profile)?;
-            remote::RemoteStore::by_url(&url, options).map(|store| Arc::new(store) as Arc<dyn Store>).map_err(bad)
+            let store = profiles.stores.get(profile).unwrap_or(&default);
+            let retry_for = store.retry_for().map_err(bad)?;
+            remote::RemoteStore::by_url(&url, store.options(profile)?, retry_for)
+                .map(|store| Arc::new(store) as Arc<dyn Store>)
+                .map_err(bad)
         }
     }
 }

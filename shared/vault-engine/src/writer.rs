@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use driver_api::{CaptureWriter, Chunking, Control, FileContent, WriteError};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use job_model::Progress;
 use vault_format::{BlobCompressor, BlobKind, Id, Snapshot, Tree, encode_tree, encode_unpacked};
 
@@ -23,6 +23,7 @@ use self::chunks::{BufferPool, CHUNK_BYTES_MAX};
 use self::known::{Claim, KnownBlobs};
 use self::packer::Packer;
 use self::uploads::Uploads;
+use crate::error::chain;
 use crate::locks::Lock;
 use crate::vault::snapshot_path;
 use crate::{Vault, VaultError};
@@ -31,6 +32,8 @@ use crate::{Vault, VaultError};
 const DATA_LEVEL: i32 = 1;
 /// zstd level of trees: they are small and hashes make most of them.
 const TREE_LEVEL: i32 = 3;
+/// How long half-written files of killed processes are kept: far longer than anybody writes one.
+const UNFINISHED_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a snapshot is of.
 #[derive(Clone, Debug)]
@@ -103,6 +106,10 @@ thread_local! {
 impl<'a> Writer<'a> {
     pub(crate) fn begin(vault: &'a Vault, control: &'a dyn Control) -> Result<Self, VaultError> {
         let lock = vault.lock()?;
+        let old = vault.surroundings().now() - UNFINISHED_KEPT;
+        if let Err(error) = vault.store().remove_unfinished(old) {
+            tracing::warn!(vault = vault.location(), error = chain(&error), "leftovers could not be removed");
+        }
         // After the lock, so that no prune takes away what is found here.
         let index = vault.load_index()?;
         let known = KnownBlobs::new(vault, index)?;

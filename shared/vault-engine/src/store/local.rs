@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
 use super::{Listed, Store, StoreError};
 
-/// Files being written; what a crash leaves here is nothing to anybody.
+/// Files being written; what a crash leaves here is nothing to anybody, and goes when it is old.
 const UNFINISHED: &str = "tmp";
 /// Directories of a new repository.
 const DIRECTORIES: [&str; 6] = ["data", "index", "keys", "locks", "snapshots", UNFINISHED];
@@ -195,10 +196,42 @@ impl Store for LocalStore {
         File::open(parent).and_then(|file| file.sync_all()).map_err(|error| failed("sync", parent, error))
     }
 
+    /// Whoever still wrote one of them gets an error when he renames it, and would have been rid of his lock long ago.
+    fn remove_unfinished(&self, before: Timestamp) -> Result<(), StoreError> {
+        let directory = self.root.join(UNFINISHED);
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed("list", &directory, error)),
+        };
+        for entry in entries {
+            let path = entry.map_err(|error| failed("list", &directory, error))?.path();
+            if !is_ours(&path) {
+                continue;
+            }
+            let modified = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
+            let is_old = modified.is_ok_and(|time| Timestamp::try_from(time).is_ok_and(|time| time < before));
+            if is_old {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", &path, error)),
+                    _ => tracing::info!(path = %path.display(), "removed what a killed process left"),
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn barrier(&self) -> Result<(), StoreError> {
         let root = File::open(&self.root).map_err(|error| failed("open", &self.root, error))?;
         syncfs(&root).map_err(|error| failed("sync", &self.root, error.into()))
     }
+}
+
+/// Whether a file has a name that [`LocalStore::write_unfinished`] gives.
+fn is_ours(path: &Path) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.split_once('-')).is_some_and(|(pid, number)| is_number(pid) && is_number(number))
 }
 
 fn make_directory(path: &Path) -> Result<(), StoreError> {

@@ -1,18 +1,25 @@
 //! A repository in an object store, reached by blocking calls.
 //!
-//! `object_store` repeats requests that failed for a passing reason itself, with growing pauses and for up to three
-//! minutes; what comes out of it here is final. An object is durable when its upload is acknowledged.
+//! `object_store` repeats requests that failed for a passing reason itself, with growing pauses for up to three minutes
+//! where the profile says nothing; what comes out of it here is final. An object is durable when its upload is acknowledged.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use jiff::Timestamp;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutPayload, parse_url_opts};
+use object_store::{
+    Error, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutPayload, RetryConfig, parse_url_opts,
+};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
@@ -27,11 +34,10 @@ pub(super) struct RemoteStore {
 
 impl RemoteStore {
     /// Any location `object_store` knows.
-    pub(super) fn by_url(url: &Url, options: Vec<(String, String)>) -> Result<Self, String> {
+    pub(super) fn by_url(url: &Url, options: Vec<(String, String)>, retry_for: Duration) -> Result<Self, String> {
         // A client may want to spawn while it is made.
         let _inside = runtime().map_err(|error| error.to_string())?.enter();
-        let (objects, prefix) = parse_url_opts(url, options).map_err(|error| crate::error::chain(&error))?;
-        Ok(Self { objects: objects.into(), prefix })
+        connect(url, options, retry_for).map_err(|error| crate::error::chain(&error))
     }
 
     /// Stores of this process, by name; they end with it.
@@ -138,6 +144,11 @@ impl Store for RemoteStore {
         Ok(())
     }
 
+    /// An upload that is cut short leaves nothing that has a name.
+    fn remove_unfinished(&self, _before: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn barrier(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -147,6 +158,32 @@ impl fmt::Debug for RemoteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RemoteStore({} {})", self.objects, self.prefix)
     }
+}
+
+/// As `object_store::parse_url_opts`, which has no say in how long requests are repeated. Options that a store does not
+/// know are passed over there as well.
+fn connect(url: &Url, options: Vec<(String, String)>, retry_for: Duration) -> Result<RemoteStore, object_store::Error> {
+    let retry = RetryConfig { retry_timeout: retry_for, ..RetryConfig::default() };
+    let (scheme, path) = ObjectStoreScheme::parse(url)?;
+    let prefix = Path::parse(path)?;
+    macro_rules! build {
+        ($builder:ident) => {{
+            let mut builder = $builder::new().with_url(url.as_str()).with_retry(retry);
+            for (name, value) in options {
+                if let Ok(key) = name.parse() {
+                    builder = builder.with_config(key, value);
+                }
+            }
+            Arc::new(builder.build()?) as Arc<dyn ObjectStore>
+        }};
+    }
+    let objects = match scheme {
+        ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder),
+        ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder),
+        ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder),
+        _ => parse_url_opts(url, options)?.0.into(),
+    };
+    Ok(RemoteStore { objects, prefix })
 }
 
 fn failed(action: &'static str, path: &str, source: Error) -> StoreError {

@@ -167,3 +167,19 @@ fn a_tree_that_is_lost_names_itself_and_the_snapshot() {
         "{report:?}"
     );
 }
+
+#[test]
+fn half_written_files_of_killed_processes_go_after_a_day_and_nothing_else_does() {
+    let workshop = Workshop::new();
+    let vault = workshop.create("v");
+    let unfinished = workshop.path("v").join("tmp");
+    let now = std::time::SystemTime::from(crate::support::surroundings().now());
+    let hour = std::time::Duration::from_secs(3600);
+    for (name, hours) in [("4711-0", 25), ("4711-1", 23), ("somebody's", 1000), ("4711-x", 1000)] {
+        fs::write(unfinished.join(name), "half").unwrap();
+        fs::File::options().write(true).open(unfinished.join(name)).unwrap().set_modified(now - hour * hours).unwrap();
+    }
+    capture(&vault, &files(&[("a", b"x".to_vec())]));
+    let left: Vec<_> = crate::support::read_directory(&unfinished).into_keys().collect();
+    assert_eq!(left, [&b"4711-1"[..], b"4711-x", b"somebody's"]);
+}
