@@ -20,8 +20,9 @@
 //! # Restores
 //!
 //! A new target is built beside its place and renamed when it is whole. In an existing target, each file is written
-//! beside the one it replaces and renamed. A repeated restore keeps what is already right, judged by its content.
-//! Entries are held in memory while a restore or check runs: about 500 bytes each, and 32 bytes for each chunk.
+//! beside the one it replaces; all are renamed when the last one was read from the vault without error, which needs room
+//! for both. A repeated restore keeps what is already right, judged by its content. Holes are compared without reading
+//! them. Entries are held in memory while a restore or check runs: about 500 bytes each, and 32 bytes for each chunk.
 
 mod capture;
 mod check;

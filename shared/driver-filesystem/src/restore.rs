@@ -52,6 +52,7 @@ pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError>
     }
     work.announce();
     work.compare()?;
+    work.read_through()?;
     phases.end("plan");
     destination.begin(&key)?;
     work.make_directories()?;

@@ -87,13 +87,37 @@ impl Work<'_> {
         kept.or_else(written).copied().unwrap_or(index)
     }
 
-    /// Fetches what is missing and puts it in place, batch by batch.
+    /// Reads all that will be fetched and drops it, where a directory must take something's place before there is room
+    /// to fetch into: damage in the vault is found while everything is still there.
+    pub(super) fn read_through(&self) -> Result<(), DriverError> {
+        let in_the_way =
+            |action: &Action| matches!(action, Action::Make { aside: true } | Action::Update { locked: true });
+        if !self.actions.iter().any(in_the_way) {
+            return Ok(());
+        }
+        let files: Vec<usize> = self.plan.below_root().filter(|index| self.written(*index)).collect();
+        for batch in files.chunks(BATCH_FILES_MAX) {
+            let request =
+                |index: &usize| ContentRequest { file: *index, spans: self.plan.entries[*index].spans.clone() };
+            let requests: Vec<_> = batch.iter().map(request).filter(|request| !request.spans.is_empty()).collect();
+            self.request.reader.fetch(&requests, &Nowhere, self.request.control)?;
+            self.stop_if_told()?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what is missing, batch by batch; when all of it is there, puts it in place. Until then nothing that exists
+    /// is touched, whatever the vault turns out to have lost.
     pub(super) fn fetch(&self) -> Result<(), DriverError> {
         let files: Vec<usize> = self.plan.below_root().filter(|index| self.written(*index)).collect();
         for batch in files.chunks(BATCH_FILES_MAX) {
             self.fetch_batch(batch)?;
         }
-        Ok(())
+        if files.iter().any(|index| self.actions[*index] == (Action::Write { replaces: true })) {
+            // What replaces something must be on disk before it does.
+            rustix::fs::syncfs(self.target.root()).map_err(|e| io_error("sync", "", e))?;
+        }
+        queue::for_each(self.request.parallelism, self.request.control, &files, |&index| self.place_file(index))
     }
 
     fn fetch_batch(&self, batch: &[usize]) -> Result<(), DriverError> {
@@ -113,13 +137,7 @@ impl Work<'_> {
         if !requests.is_empty() {
             self.request.reader.fetch(&requests, &sink, self.request.control)?;
         }
-        drop(sink);
-        self.stop_if_told()?;
-        if batch.iter().any(|index| self.actions[*index] == (Action::Write { replaces: true })) {
-            // What replaces something must be on disk before it does.
-            rustix::fs::syncfs(self.target.root()).map_err(|e| io_error("sync", "", e))?;
-        }
-        queue::for_each(self.request.parallelism, self.request.control, batch, |&index| self.place_file(index))
+        self.stop_if_told()
     }
 
     /// Makes the file beside its place, or takes up the one an earlier attempt left, and says what it lacks.
@@ -215,6 +233,15 @@ impl ContentSink for Sink<'_, '_> {
         let entry = &self.work.plan.entries[self.batch[file]];
         write_sparse(&opened, offset, bytes, entry.attributes.data.as_deref())?;
         self.work.request.control.advance(Progress { bytes_done: bytes.len() as u64, ..Progress::default() });
+        Ok(())
+    }
+}
+
+/// Only to have it read and verified.
+struct Nowhere;
+
+impl ContentSink for Nowhere {
+    fn write_at(&self, _file: usize, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
         Ok(())
     }
 }
