@@ -1,0 +1,73 @@
+//! Volumes.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use driver_volume::VolumeDriver;
+
+use crate::oracle::run;
+use crate::referees::Referee;
+use crate::volume_oracle::{self, MIB, allocated, difference};
+use crate::workshop::{Workshop, capture, check, copy, examine, restore_new};
+
+const SIZE: u64 = 140 * MIB + 5;
+
+/// An image with data in two of its extents and at its very end.
+fn image(place: &Path) {
+    volume_oracle::image(place, SIZE, &[(3, 100), (70 * MIB - 1, 3 * MIB as usize), (SIZE - 5, 5)]);
+}
+
+#[test]
+fn image_comes_back_from_a_vault_and_from_a_copy_of_it() {
+    let workshop = Workshop::new();
+    let source = workshop.path("source");
+    image(&source);
+    let vault = workshop.create(&workshop.in_directory("vault", "main"));
+    let first = capture(&vault, &VolumeDriver, &source, None);
+    File::options().write(true).open(&source).unwrap().write_all_at(b"changed", 71 * MIB).unwrap();
+    let second = capture(&vault, &VolumeDriver, &source, Some(&first));
+    assert!(second.stats.bytes_new < 2 * MIB, "one chunk and a few trees: {:?}", second.stats);
+    let elsewhere = workshop.create(&workshop.in_directory("elsewhere", "other"));
+    let copied = copy(&vault, &second, &elsewhere).unwrap();
+    for (vault, point, name) in [(&vault, &second, "restored"), (&elsewhere, &copied, "restored from the copy")] {
+        let target = workshop.path(name);
+        restore_new(vault, &VolumeDriver, point, &target);
+        assert_eq!(difference(&source, &target), None);
+        assert!(allocated(&target) < 8 * MIB);
+        assert_eq!(check(vault, &VolumeDriver, point, &target).findings, []);
+        assert!(examine(vault).is_sound());
+    }
+    let before = workshop.path("before the change");
+    restore_new(&vault, &VolumeDriver, &first, &before);
+    assert!(!check(&vault, &VolumeDriver, &second, &before).findings.is_empty());
+}
+
+/// The script that the driver's documentation promises to work.
+fn documented_script() -> String {
+    let documentation = include_str!("../../../shared/driver-volume/src/lib.rs");
+    let lines = documentation.lines().skip_while(|line| *line != "//! ```sh").skip(1);
+    let script: Vec<_> = lines.map_while(|line| line.strip_prefix("//! ").filter(|line| *line != "```")).collect();
+    assert!(script.len() > 3);
+    script.join("\n")
+}
+
+#[test]
+fn image_is_rebuilt_without_holdfast_from_what_restic_and_rustic_restore() {
+    let workshop = Workshop::new();
+    let source = workshop.path("source");
+    image(&source);
+    let vault = workshop.create(&workshop.in_directory("vault", "main"));
+    let point = capture(&vault, &VolumeDriver, &source, None);
+    for referee in Referee::present() {
+        let reading = referee.reading(&workshop, "vault", "main");
+        reading.agrees(&workshop);
+        let place = workshop.path(&format!("{referee:?}"));
+        reading.restore(&workshop, &point.snapshot.to_hex(), &place, None);
+        let description = fs::read(place.join("holdfast/recovery-point.json")).unwrap();
+        let description: serde_json::Value = serde_json::from_slice(&description).unwrap();
+        let script = format!("set -eu; size={}\n{}", description["driver"]["size"], documented_script());
+        run("bash", &["-c", &script], &place);
+        run("cmp", &[source.to_str().unwrap(), "image"], &place);
+    }
+}
