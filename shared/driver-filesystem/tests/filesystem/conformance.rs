@@ -106,7 +106,7 @@ impl Subject for Trees {
             }),
             damage("extra attribute", MetadataDiffers, |root| xattr::set(root.join("a"), "user.x", b"").unwrap()),
             damage("other flags", MetadataDiffers, |root| {
-                oracle::run("chattr", &["+i", "a/b/4"], root);
+                oracle::run("chattr", &["+S", "a/b/4"], root);
             }),
             damage("missing flags", MetadataDiffers, |root| {
                 oracle::run("chattr", &["-d", "a/b/1"], root);
