@@ -47,7 +47,7 @@ fn explain(error: &figment::Error) -> ConfigError {
         }
         Kind::UnknownVariant(_, known) => format!("write one of {}", quoted(known)),
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("write {expected}"),
-        _ => "see docs/reference/configuration.md".to_owned(),
+        _ => "see the sample of this service in deploy/config".to_owned(),
     };
     let key = if path.is_empty() { ".".to_owned() } else { path.join(".") };
     ConfigError::Key { provider: provider(error, &path), problem: error.kind.to_string(), key, mend }
