@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 use vault_format::{
-    BlobCompressor, BlobKind, ChunkerPolynomial, Config, Id, IndexFile, IndexedPack, KdfParams, KeyFile, LockFile, MasterKey,
-    PackedBlob, Snapshot, decode_pack_header, decode_unpacked, encode_pack_header, encode_unpacked,
+    BlobCompressor, BlobKind, ChunkerPolynomial, Config, Id, IndexFile, IndexedPack, KdfParams, KeyFile, LockFile,
+    MasterKey, PackedBlob, Snapshot, decode_pack_header, decode_unpacked, encode_pack_header, encode_unpacked,
     open_blob, pack_file_length, pack_header_length, unpack_blob,
 };
 use zeroize::Zeroizing;
