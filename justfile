@@ -24,10 +24,12 @@ deny:
 gen:
     HOLDFAST_GENERATE=1 cargo nextest run --workspace -E 'test(fresh)'
 
-# The whole kill and zombie sweep: every boundary, many seeds.
-sweep SEEDS="20":
-    HOLDFAST_SWEEP_SEEDS={{ SEEDS }} cargo nextest run -p integration-tests --test kill_sweep --no-capture
+# The whole kill and zombie sweep: every boundary of every service, from one seed.
+sweep SEED="1" ROUNDS="32":
+    cargo build --workspace --bins --features holdfast/failpoints
+    HOLDFAST_SWEEP_SEED={{ SEED }} HOLDFAST_SWEEP_ROUNDS={{ ROUNDS }} cargo nextest run --workspace --features holdfast/failpoints -E 'binary(kill_sweep)' --no-capture
 
 # Two regions in containers; builds the images first.
 containers:
-    cargo nextest run -p integration-tests --test containers --no-capture
+    cargo build --workspace --bins --features holdfast/failpoints
+    cargo nextest run --workspace --features holdfast/failpoints -E 'binary(containers)' --no-capture
