@@ -96,6 +96,7 @@ impl Drop for Installation {
 
 impl Installation {
     /// The directory of a failed test is removed; what its processes said is not.
+    #[expect(clippy::print_stderr, reason = "a failed test says where to look")]
     fn keep_logs(&self) {
         let kept = std::env::temp_dir().join(format!("holdfast-failed-{}", std::process::id()));
         let copied = Command::new("cp").arg("-rT").arg(self.dir.join("logs")).arg(&kept).status();

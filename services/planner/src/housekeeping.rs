@@ -15,6 +15,8 @@ use crate::shell::{Shell, StepError};
 const EVERY: Duration = Duration::from_secs(15);
 /// Rounds from one export to the next: an hour.
 const EXPORT_ROUNDS: u32 = 240;
+/// The round of the first export: soon after the start, so that a service that is restarted often has one too.
+const FIRST_EXPORT_ROUND: u32 = 4;
 /// How long handled messages are remembered: longer than the stream of facts keeps them.
 const INBOX_KEPT: SignedDuration = SignedDuration::from_hours(91 * 24);
 
@@ -23,7 +25,7 @@ pub(crate) async fn run(shell: Shell, stop: CancellationToken) -> Result<(), Ste
     let mut round: u32 = 0;
     while !stop.is_cancelled() {
         gauges(&shell).await?;
-        if round % EXPORT_ROUNDS == EXPORT_ROUNDS - 1 {
+        if round % EXPORT_ROUNDS == FIRST_EXPORT_ROUND {
             prune(&shell).await?;
             export(&shell).await;
         }

@@ -15,18 +15,20 @@ use telemetry::KeyValue;
 const GLANCE: Duration = Duration::from_secs(1);
 /// How often the state is exported.
 const EXPORT_EVERY: SignedDuration = SignedDuration::from_hours(1);
+/// The first export comes soon after the start, so that a service that is restarted often has one too.
+const FIRST_EXPORT_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// How long handled messages are remembered: longer than the stream of facts keeps them.
 const REMEMBER: SignedDuration = SignedDuration::from_hours(91 * 24);
 
 /// Runs until told to stop.
 pub(crate) async fn run(state: StateStore, buses: BTreeMap<Region, Bus>, host: Host) {
-    let next_export = |now: Timestamp| now.checked_add(EXPORT_EVERY).unwrap_or(Timestamp::MAX);
-    let mut export_at = next_export(host.clock.now());
+    let after = |now: Timestamp, wait| now.checked_add(wait).unwrap_or(Timestamp::MAX);
+    let mut export_at = after(host.clock.now(), FIRST_EXPORT_AFTER);
     while !host.stop.is_cancelled() {
         look_at_buses(&buses, &host);
         look_at_outbox(&state, &host).await;
         if host.clock.now() >= export_at {
-            export_at = next_export(host.clock.now());
+            export_at = after(host.clock.now(), EXPORT_EVERY);
             match state.export(host.clock.now()).await {
                 Ok(file) => tracing::debug!(file = %file.display(), "state exported"),
                 Err(error) => {

@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 const GLANCE_EVERY: Duration = Duration::from_secs(1);
 /// How often the state is exported.
 const EXPORT_EVERY: SignedDuration = SignedDuration::from_hours(1);
+/// The first export comes soon after the start, so that a worker that is restarted often has one too.
+const FIRST_EXPORT_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// How long handled messages are remembered: longer than the bus can deliver one again.
 const REMEMBER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -33,7 +35,7 @@ pub(crate) struct Upkeep {
 
 /// Runs until told to stop.
 pub(crate) async fn run(upkeep: Upkeep) {
-    let mut export_at = upkeep.clock.now().saturating_add(EXPORT_EVERY).unwrap_or(Timestamp::MAX);
+    let mut export_at = upkeep.clock.now().saturating_add(FIRST_EXPORT_AFTER).unwrap_or(Timestamp::MAX);
     loop {
         upkeep.glance().await;
         if upkeep.clock.now() >= export_at {
