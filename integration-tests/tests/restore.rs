@@ -29,6 +29,7 @@ fn differences(source: &Path, restored: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[expect(clippy::disallowed_methods, reason = "file times are compared with those of the real clock")]
 fn set_age(path: &Path, hours: u64) {
     let at = SystemTime::now() - Duration::from_secs(hours * 3600);
     File::options().append(true).open(path).unwrap().set_modified(at).unwrap();
@@ -196,7 +197,7 @@ async fn a_recovery_point_deleted_on_request_is_gone_and_its_copy_still_restores
     assert_eq!(deleted.state, JobState::Completed, "{deleted:?}");
     assert_eq!((snapshots("primary"), snapshots("copies")), (0, 1));
     let left: Vec<_> = installation.recovery_points(&resource).await.unwrap().into_iter().map(|p| p.arn).collect();
-    assert_eq!(left, [copied.arn.clone()]);
+    assert_eq!(left, std::slice::from_ref(&copied.arn));
     let show = Query::ShowRecoveryPoint { recovery_point: point.arn.clone() };
     let shown = installation.query(&show).await;
     assert!(!matches!(shown, Ok(Answer::RecoveryPoint { .. })), "{shown:?}");
