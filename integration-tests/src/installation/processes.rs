@@ -160,6 +160,12 @@ impl Installation {
             .stdout(log.try_clone()?)
             .stderr(log)
             .env_remove("FAILPOINTS");
+        // To a service every variable of this name is a key of its configuration; those of the tests are not.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HOLDFAST_") {
+                command.env_remove(name);
+            }
+        }
         if let Some(failpoints) = failpoints {
             command.env("FAILPOINTS", failpoints);
         }
