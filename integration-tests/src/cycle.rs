@@ -216,6 +216,25 @@ impl Talk {
         .await
     }
 
+    /// As [`Talk::prove`], for a verifier that may have been away: a run that begins before it has heard of the copy finds no
+    /// eligible recovery point, says so, and is run again.
+    ///
+    /// # Errors
+    /// When it is refused or does not end in time.
+    pub async fn prove_when_heard_of(
+        &self,
+        resource: &Arn,
+        kind: ResourceType,
+        vault: &Arn,
+    ) -> Result<TestRun, Failure> {
+        wait_until("a run that knows of the copy", || async {
+            let run = self.prove(resource, kind, vault).await?;
+            let unknown = run.entries.iter().all(|entry| entry.recovery_point.is_none());
+            Ok((!unknown).then_some(run))
+        })
+        .await
+    }
+
     /// A whole cycle of one resource.
     ///
     /// # Errors
@@ -224,7 +243,7 @@ impl Talk {
         let job_id = self.start_backup(resource, stage).await?;
         let backup = self.job_ended(job_id).await?;
         let copy = self.copy_after(job_id).await?;
-        let test = self.prove(resource, kind, &stage.copy).await?;
+        let test = self.prove_when_heard_of(resource, kind, &stage.copy).await?;
         Ok(Cycle { backup, copy, test })
     }
 

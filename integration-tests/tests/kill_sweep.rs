@@ -125,7 +125,7 @@ async fn a_server_killed_in_the_middle_of_a_cycle_loses_nothing() {
     installation.nats().restart().unwrap();
     let backup = installation.job_ended(job).await.unwrap();
     let copy = installation.copy_after(job).await.unwrap();
-    let test = installation.prove(&resource, ResourceType::Files, &stage.copy).await.unwrap();
+    let test = installation.prove_when_heard_of(&resource, ResourceType::Files, &stage.copy).await.unwrap();
     let cycle = Cycle { backup, copy, test };
     assert_done_once(&installation, &resource, &cycle, "the server was killed after the backup was asked for").await;
 }
@@ -147,7 +147,7 @@ async fn everything_killed_at_once_goes_on_where_it_was() {
     }
     let backup = installation.job_ended(job).await.unwrap();
     let copy = installation.copy_after(job).await.unwrap();
-    let test = installation.prove(&resource, ResourceType::Files, &stage.copy).await.unwrap();
+    let test = installation.prove_when_heard_of(&resource, ResourceType::Files, &stage.copy).await.unwrap();
     let cycle = Cycle { backup, copy, test };
     assert_done_once(&installation, &resource, &cycle, "everything was killed after the backup was asked for").await;
 }
@@ -174,7 +174,7 @@ async fn a_worker_frozen_past_its_lease_does_nothing_twice() {
     assert_eq!(backup.state, JobState::Completed, "{backup:?}");
     installation.resume(&first);
     let copy = installation.copy_after(job).await.unwrap();
-    let test = installation.prove(&resource, ResourceType::Files, &stage.copy).await.unwrap();
+    let test = installation.prove_when_heard_of(&resource, ResourceType::Files, &stage.copy).await.unwrap();
     assert_eq!(test.entries[0].verdict.as_ref().unwrap().status, VerdictStatus::Successful);
     let cycle = Cycle { backup, copy, test };
     assert_done_once(&installation, &resource, &cycle, "the first worker was frozen past its lease").await;

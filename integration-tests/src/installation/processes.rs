@@ -121,7 +121,10 @@ impl Installation {
         }
         writeln!(text, "[common]\ninstance = \"{name}\"\nstate_dir = {:?}", self.dir.join("state").join(&name))?;
         writeln!(text, "stop_wait = \"5s\"")?;
-        writeln!(text, "[common.telemetry]\nlog_filter = \"info\"")?;
+        writeln!(
+            text,
+            "[common.telemetry]\nlog_filter = \"info,message_ledger=debug,order_runner=debug,job_bus=debug,planner=debug\""
+        )?;
         if let Some(endpoint) = &self.options.otlp_endpoint {
             writeln!(text, "otlp_endpoint = \"{endpoint}\"")?;
         }
