@@ -60,7 +60,7 @@ impl From<ExitStatus> for ExitCode {
 #[derive(Debug, Parser)]
 #[command(version, disable_help_subcommand = true, no_binary_name = true)]
 struct Args {
-    /// Configuration file (TOML). Variables named `HOLDFAST_<KEY>__<SUB>` go before it.
+    /// Configuration file (TOML). Variables named `HOLDFAST__<KEY>__<SUB>` go before it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Only check the configuration, then exit: 0 when it can be used, 64 when not.

@@ -60,9 +60,16 @@ fn an_unknown_key_is_refused_with_its_file_and_the_known_ones() {
 #[test]
 fn an_unknown_variable_is_refused_by_its_own_name() {
     let (_dir, file) = configuration(&with(""));
-    let output = run(&file, &["--check-config"], &[("HOLDFAST_COMMON__INSTANZ", "2")]);
+    let output = run(&file, &["--check-config"], &[("HOLDFAST__COMMON__INSTANZ", "2")]);
     assert_eq!(output.status.code(), Some(64));
-    assert!(stderr(&output).contains("`HOLDFAST_COMMON__INSTANZ`"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("`HOLDFAST__COMMON__INSTANZ`"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_variable_of_the_command_line_means_nothing_to_a_service() {
+    let (_dir, file) = configuration(&with(""));
+    let output = run(&file, &["--check-config"], &[("HOLDFAST_OUTPUT", "json"), ("HOLDFAST_REGION", "eu-west-1")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]
@@ -85,7 +92,7 @@ fn a_value_the_service_cannot_use_is_refused() {
 #[test]
 fn the_environment_goes_before_the_file() {
     let (_dir, file) = configuration(&format!("limit = 101\n{}", with("")));
-    let output = run(&file, &["--check-config"], &[("HOLDFAST_LIMIT", "7")]);
+    let output = run(&file, &["--check-config"], &[("HOLDFAST__LIMIT", "7")]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::ImportSummary;
 use crate::backend::mark::Mark;
-use crate::backend::sled_db::{SledDb, panic_message};
+use crate::backend::sled_db::{SledDb, is_locked, panic_message};
 use crate::config::{StoreConfig, beside};
 use crate::engine::{Engine, causes};
 use crate::error::{BackendError, ImportError, OpenError};
@@ -212,12 +212,7 @@ fn judge(config: &StoreConfig, error: BackendError) -> Result<Look, OpenError> {
     let dir = &config.dir;
     match error {
         BackendError::Io { step, source } => Err(io_error(step, dir)(source)),
-        // sled has no error of its own for this; the text is that of its `Config::open`.
-        BackendError::Database { source: sled::Error::Io(source), .. }
-            if source.to_string().contains("could not acquire lock") =>
-        {
-            Err(OpenError::InUse { dir: dir.clone() })
-        }
+        error if is_locked(&error) => Err(OpenError::InUse { dir: dir.clone() }),
         BackendError::Database { source: sled::Error::Io(source), .. }
             if !matches!(source.kind(), InvalidData | InvalidInput | NotFound | Other | UnexpectedEof) =>
         {

@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 
 use super::ConfigError;
 
-/// Prefix of environment variables; `__` stands between the levels of a key: `HOLDFAST_COMMON__STATE_DIR`.
-const ENV_PREFIX: &str = "HOLDFAST_";
+/// Prefix of environment variables; `__` stands between the levels of a key: `HOLDFAST__COMMON__STATE_DIR`. The command
+/// line has variables of its own, with a single `_`, which mean nothing to a service.
+const ENV_PREFIX: &str = "HOLDFAST__";
 
-/// Reads a configuration: the type's defaults, then the file, then variables named `HOLDFAST_<KEY>__<SUB>`.
+/// Reads a configuration: the type's defaults, then the file, then variables named `HOLDFAST__<KEY>__<SUB>`.
 ///
 /// # Errors
 /// When the file is not there, or a key or value is not one of the type's; the message names the key, where it came from,

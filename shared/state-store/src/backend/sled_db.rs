@@ -6,6 +6,7 @@
 //!   on a descriptor of our own.
 //! * sled never syncs `conf`, its snapshots or its directory: [`SledDb::sync_files`] does after every open.
 //! * Segments are collected by the background flush only, so it stays on.
+//! * A closed database keeps its file, and the lock on it, until its last I/O thread is through: [`open_waiting`].
 //! * It panics on some damage: every call goes through [`guarded`].
 
 use std::any::Any;
@@ -14,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional, TransactionalTree};
 
@@ -23,6 +25,11 @@ use crate::error::BackendError;
 
 /// sled's background flush, which also collects its garbage.
 const FLUSH_EVERY_MS: u64 = 500;
+
+/// How long the lock on the data file is waited for. Its holder is an earlier handle of this process that is being closed:
+/// other processes are kept out by the lock file beside the directory.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_GLANCE: Duration = Duration::from_millis(10);
 
 /// An open database.
 pub(crate) struct SledDb {
@@ -58,12 +65,31 @@ fn io_error(step: &'static str) -> impl FnOnce(io::Error) -> BackendError {
     move |source| BackendError::Io { step, source }
 }
 
+/// Whether somebody else has the data file. sled has no error of its own for this; the text is that of its
+/// `Config::open`.
+pub(crate) fn is_locked(error: &BackendError) -> bool {
+    matches!(error, BackendError::Database { source: sled::Error::Io(source), .. }
+        if source.to_string().contains("could not acquire lock"))
+}
+
+/// Opens the database as soon as an earlier handle has let go of it.
+fn open_waiting(dir: &Path, cache_bytes: u64) -> Result<sled::Db, BackendError> {
+    let begun = Instant::now();
+    loop {
+        let opened = guarded("open", || {
+            sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(Some(FLUSH_EVERY_MS)).open()
+        });
+        match opened {
+            Err(error) if is_locked(&error) && begun.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_GLANCE),
+            opened => return opened,
+        }
+    }
+}
+
 impl SledDb {
     /// Opens what is there, or makes it.
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, BackendError> {
-        let db = guarded("open", || {
-            sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(Some(FLUSH_EVERY_MS)).open()
-        })?;
+        let db = open_waiting(dir, cache_bytes)?;
         let mut trees = BTreeMap::new();
         for name in guarded("list its trees", || Ok(db.tree_names()))? {
             let name = String::from_utf8_lossy(&name).into_owned();

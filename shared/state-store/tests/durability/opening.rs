@@ -1,5 +1,6 @@
 //! Opening, closing, identity, and who may have the directory.
 
+use rustix::fs::{FlockOperation, flock};
 use state_store::{OnFatal, OpenError, Recovery, StateStore, StoreError};
 
 use crate::child::Writer;
@@ -47,6 +48,23 @@ fn a_directory_that_another_process_has_is_refused_and_stays_as_it_is() {
     assert!(matches!(refused, Err(OpenError::InUse { .. })), "{refused:?}");
     assert!(writer.read(3), "the first process is not disturbed");
     writer.kill();
+}
+
+/// sled lets go of its file when its last I/O thread is through, which on a busy machine is after the handle is gone. A
+/// worker that took that for another process ended at its first start, and its orders waited for ever.
+#[test]
+fn a_data_file_that_an_earlier_handle_still_locks_is_waited_for() {
+    let base = tempfile::tempdir().unwrap();
+    let config = rows::config(base.path());
+    drop(StateStore::open(&config).unwrap());
+    let held = std::fs::File::open(config.dir.join("db")).unwrap();
+    // The earlier handle may have the lock for a moment more, too.
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    let opening = std::thread::spawn(move || StateStore::open(&config));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(!opening.is_finished(), "it waits");
+    drop(held);
+    assert_eq!(opening.join().unwrap().unwrap().recovery, Recovery::Clean);
 }
 
 #[tokio::test]
