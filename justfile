@@ -29,7 +29,21 @@ sweep SEED="1" ROUNDS="32":
     cargo build --workspace --bins --features holdfast/failpoints
     HOLDFAST_SWEEP_SEED={{ SEED }} HOLDFAST_SWEEP_ROUNDS={{ ROUNDS }} cargo nextest run --workspace --features holdfast/failpoints -E 'binary(kill_sweep)' --no-capture
 
+# Twenty random seconds of a busy minute with kills, and a quiet minute, restored into servers of their own.
+pitr SEED="1":
+    HOLDFAST_SEED={{ SEED }} HOLDFAST_PITR_TARGETS=20 HOLDFAST_PITR_SECONDS=60 HOLDFAST_QUIET_SECONDS=60 cargo nextest run -p driver-postgres -E 'binary(follow)' --no-capture
+
 # Two regions in containers; builds the images first.
 containers:
     cargo build --workspace --bins --features holdfast/failpoints
     cargo nextest run --workspace --features holdfast/failpoints -E 'binary(containers)' --no-capture
+
+# Engine and drivers beside restic, rustic and borg, with a table at the end; see docs/benchmarks.md. For a part of it:
+# `just bench --rows volume-full,check --rounds 1`.
+bench *ARGS:
+    cargo build --release -p benchmarks
+    ./target/release/benchmarks run {{ ARGS }}
+
+# Random histories of vaults beside a model, thousands of them; and restic's word after every single fault.
+vault-histories SEED="1" HISTORIES="2000":
+    HOLDFAST_MODEL_SEED={{ SEED }} HOLDFAST_MODEL_HISTORIES={{ HISTORIES }} HOLDFAST_SWEEP_RESTIC=1 cargo nextest run -p vault-engine --lib -E 'test(sweeps)' --no-capture

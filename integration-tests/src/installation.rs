@@ -64,6 +64,7 @@ impl Installation {
             installation.spawn(&instance, None)?;
         }
         installation.wait_until_ready().await?;
+        installation.workers_take_orders().await?;
         Ok(installation)
     }
 

@@ -22,6 +22,7 @@ impl Talk {
             completion_window_minutes: None,
             recovery_point_tags: BTreeMap::new(),
             copy_actions: Vec::new(),
+            iam_role: None,
         };
         self.request(request).await?.job_id.ok_or_else(|| "a backup has a job".into())
     }
@@ -62,6 +63,8 @@ impl Talk {
             overwrite,
             include: Vec::new(),
             test: None,
+            metadata: std::collections::BTreeMap::new(),
+            iam_role: None,
         };
         self.request(request).await?.job_id.ok_or_else(|| "a restore has a job".into())
     }

@@ -6,13 +6,20 @@ use std::process::Command;
 use integration_tests::installation::program;
 use job_events::subjects::Service;
 
-const SERVICES: [Service; 5] =
-    [Service::Planner, Service::SnapshotWorker, Service::CopyReplicator, Service::RestoreWorker, Service::Verifier];
+/// The gateway is a client of the services and no service of the bus.
+const SERVICES: [&str; 6] = [
+    Service::Planner.as_str(),
+    Service::SnapshotWorker.as_str(),
+    Service::CopyReplicator.as_str(),
+    Service::RestoreWorker.as_str(),
+    Service::Verifier.as_str(),
+    "gateway",
+];
 
 /// `restore-worker-osaka.toml` belongs to the restore-worker.
 fn service(file_stem: &str) -> Option<&'static str> {
     let of = |name: &&str| file_stem == *name || file_stem.starts_with(&format!("{name}-"));
-    SERVICES.map(Service::as_str).into_iter().find(of)
+    SERVICES.into_iter().find(of)
 }
 
 #[test]

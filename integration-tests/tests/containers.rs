@@ -274,7 +274,7 @@ async fn journey(shape: &mut Shape) -> Result<(), Failure> {
         docker(&["network", "connect", &shape.name(city), &shape.name(plain)])?;
     }
     let copy = talk.copy_after(backup.id).await?;
-    let test = talk.prove_when_heard_of(&resource, ResourceType::Files, &stage.copy).await?;
+    let test = talk.prove(&resource, ResourceType::Files, &stage.copy).await?;
     let cycle = integration_tests::cycle::Cycle { backup, copy, test };
     let faults = talk.faults_of(&resource, &cycle).await?;
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }

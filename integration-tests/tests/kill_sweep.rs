@@ -125,7 +125,7 @@ async fn a_server_killed_in_the_middle_of_a_cycle_loses_nothing() {
     installation.nats().restart().unwrap();
     let backup = installation.job_ended(job).await.unwrap();
     let copy = installation.copy_after(job).await.unwrap();
-    let test = installation.prove_when_heard_of(&resource, ResourceType::Files, &stage.copy).await.unwrap();
+    let test = installation.prove(&resource, ResourceType::Files, &stage.copy).await.unwrap();
     let cycle = Cycle { backup, copy, test };
     assert_done_once(&installation, &resource, &cycle, "the server was killed after the backup was asked for").await;
 }
@@ -147,7 +147,7 @@ async fn everything_killed_at_once_goes_on_where_it_was() {
     }
     let backup = installation.job_ended(job).await.unwrap();
     let copy = installation.copy_after(job).await.unwrap();
-    let test = installation.prove_when_heard_of(&resource, ResourceType::Files, &stage.copy).await.unwrap();
+    let test = installation.prove(&resource, ResourceType::Files, &stage.copy).await.unwrap();
     let cycle = Cycle { backup, copy, test };
     assert_done_once(&installation, &resource, &cycle, "everything was killed after the backup was asked for").await;
 }
@@ -174,10 +174,27 @@ async fn a_worker_frozen_past_its_lease_does_nothing_twice() {
     assert_eq!(backup.state, JobState::Completed, "{backup:?}");
     installation.resume(&first);
     let copy = installation.copy_after(job).await.unwrap();
-    let test = installation.prove_when_heard_of(&resource, ResourceType::Files, &stage.copy).await.unwrap();
+    let test = installation.prove(&resource, ResourceType::Files, &stage.copy).await.unwrap();
     assert_eq!(test.entries[0].verdict.as_ref().unwrap().status, VerdictStatus::Successful);
     let cycle = Cycle { backup, copy, test };
     assert_done_once(&installation, &resource, &cycle, "the first worker was frozen past its lease").await;
     let snapshots = fs::read_dir(installation.vault_dir("primary").join("snapshots")).unwrap().count();
     assert_eq!(snapshots, 1, "the frozen worker made a second snapshot");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verifier_that_was_away_reads_what_it_missed_before_it_picks() {
+    let dir = tempfile::tempdir().unwrap();
+    let installation = Installation::start(dir.path(), Options::default()).await.unwrap();
+    let stage = installation.make_vaults().await.unwrap();
+    let resource = installation.make_resource("unheard-of").await.unwrap();
+    let verifier = installation.instances().into_iter().find(|instance| instance.service == Service::Verifier).unwrap();
+    installation.kill9(&verifier);
+    let job = installation.start_backup(&resource, &stage).await.unwrap();
+    assert_eq!(installation.job_ended(job).await.unwrap().state, JobState::Completed);
+    assert_eq!(installation.copy_after(job).await.unwrap().state, JobState::Completed);
+    // It reads its facts slowly, so that the request comes long before the last of them.
+    installation.spawn(&verifier, Some("bus::before_ack=sleep(100)")).unwrap();
+    let test = installation.prove(&resource, ResourceType::Files, &stage.copy).await.unwrap();
+    assert_eq!(test.entries[0].verdict.as_ref().unwrap().status, VerdictStatus::Successful, "{test:?}");
 }

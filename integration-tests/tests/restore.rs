@@ -172,8 +172,17 @@ async fn a_recovery_point_deleted_on_request_is_gone_and_its_copy_still_restores
         generations: None,
         copy_actions: Vec::new(),
         recovery_point_tags: std::collections::BTreeMap::new(),
+        enable_continuous: false,
     };
-    let plan = installation.request(CreatePlan { name: "yearly".to_owned(), rules: vec![rule] }).await.unwrap();
+    let plan = installation
+        .request(CreatePlan {
+            name: "yearly".to_owned(),
+            rules: vec![rule],
+            advanced_settings: Vec::new(),
+            tags: std::collections::BTreeMap::new(),
+        })
+        .await
+        .unwrap();
     let selection = CreateSelection {
         plan_id: plan.result.unwrap().parse().unwrap(),
         name: "all".to_owned(),
@@ -181,6 +190,7 @@ async fn a_recovery_point_deleted_on_request_is_gone_and_its_copy_still_restores
         not_resources: Vec::new(),
         list_of_tags: Vec::new(),
         conditions: Conditions::default(),
+        iam_role: None,
     };
     installation.request(selection).await.unwrap();
     let backup = installation.start_backup(&resource, &stage).await.unwrap();
@@ -191,7 +201,7 @@ async fn a_recovery_point_deleted_on_request_is_gone_and_its_copy_still_restores
     let snapshots = |vault: &str| fs::read_dir(installation.vault_dir(vault).join("snapshots")).unwrap().count();
     assert_eq!((snapshots("primary"), snapshots("copies")), (1, 1));
 
-    let request = DeleteRecoveryPoint { recovery_point: point.arn.clone() };
+    let request = DeleteRecoveryPoint { recovery_point: point.arn.clone(), vault: None };
     let accepted = installation.request(request.clone()).await.unwrap();
     let deleted = installation.job_ended(accepted.job_id.expect("a deletion has a job")).await.unwrap();
     assert_eq!(deleted.state, JobState::Completed, "{deleted:?}");

@@ -16,7 +16,7 @@ fn root() -> PathBuf {
 }
 
 fn crates() -> Vec<PathBuf> {
-    let mut found = vec![root().join("integration-tests")];
+    let mut found = vec![root().join("benchmarks"), root().join("integration-tests")];
     for group in ["shared", "services"] {
         found.extend(fs::read_dir(root().join(group)).unwrap().map(|entry| entry.unwrap().path()));
     }

@@ -32,8 +32,17 @@ async fn a_scheduled_cycle_is_one_trace_from_schedule_to_verdict() {
         generations: None,
         copy_actions: vec![CopyAction { destination_vault: stage.copy.clone(), lifecycle: Lifecycle::default() }],
         recovery_point_tags: BTreeMap::new(),
+        enable_continuous: false,
     };
-    let plan = installation.request(CreatePlan { name: "traced".to_owned(), rules: vec![rule] }).await.unwrap();
+    let plan = installation
+        .request(CreatePlan {
+            name: "traced".to_owned(),
+            rules: vec![rule],
+            advanced_settings: Vec::new(),
+            tags: std::collections::BTreeMap::new(),
+        })
+        .await
+        .unwrap();
     let selection = CreateSelection {
         plan_id: plan.result.unwrap().parse().unwrap(),
         name: "traced".to_owned(),
@@ -41,6 +50,7 @@ async fn a_scheduled_cycle_is_one_trace_from_schedule_to_verdict() {
         not_resources: Vec::new(),
         list_of_tags: Vec::new(),
         conditions: Conditions::default(),
+        iam_role: None,
     };
     installation.request(selection).await.unwrap();
 

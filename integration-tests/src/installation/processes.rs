@@ -10,7 +10,7 @@ use std::sync::{MutexGuard, PoisonError};
 use job_events::subjects::Service;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Failure, Installation};
+use super::{Failure, Installation, wait_until};
 
 /// One process: a service, in a region where there is one per region.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,12 +163,6 @@ impl Installation {
             .stdout(log.try_clone()?)
             .stderr(log)
             .env_remove("FAILPOINTS");
-        // To a service every variable of this name is a key of its configuration; those of the tests are not.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HOLDFAST_") {
-                command.env_remove(name);
-            }
-        }
         if let Some(failpoints) = failpoints {
             command.env("FAILPOINTS", failpoints);
         }
@@ -190,6 +184,25 @@ impl Installation {
     /// How a process ended, if it has.
     pub fn ended(&self, instance: &Instance) -> Option<ExitStatus> {
         self.children().get_mut(instance).and_then(|child| child.try_wait().ok().flatten())
+    }
+
+    /// Waits until every worker says that it takes orders. One that ended instead would leave its orders waiting for ever,
+    /// which says nothing of why.
+    ///
+    /// # Errors
+    /// When one has ended, or is not ready after a long time.
+    pub(super) async fn workers_take_orders(&self) -> Result<(), Failure> {
+        for worker in self.instances().into_iter().filter(|instance| instance.region.is_some()) {
+            let log = self.log_file(&worker);
+            let ready = || async {
+                if let Some(status) = self.ended(&worker) {
+                    return Ok(Some(Err(format!("{worker:?} ended at its start: {status}; see `{}`", log.display()))));
+                }
+                Ok(std::fs::read_to_string(&log)?.contains("ready part=\"orders\"").then_some(Ok(())))
+            };
+            wait_until(&format!("{worker:?} to take orders"), ready).await??;
+        }
+        Ok(())
     }
 
     /// Freezes a process: it keeps its connections and knows nothing of the time that passes.

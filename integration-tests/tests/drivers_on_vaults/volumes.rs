@@ -1,13 +1,15 @@
 //! Volumes.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use driver_volume::VolumeDriver;
 
 use crate::oracle::run;
 use crate::referees::Referee;
+use crate::source::noise;
 use crate::volume_oracle::{self, MIB, allocated, difference};
 use crate::workshop::{Workshop, capture, check, copy, examine, restore_new};
 
@@ -70,4 +72,35 @@ fn image_is_rebuilt_without_holdfast_from_what_restic_and_rustic_restore() {
         run("bash", &["-c", &script], &place);
         run("cmp", &[source.to_str().unwrap(), "image"], &place);
     }
+}
+
+/// Length of the volume, and of what is in it. The benchmarks do the same with 1 GB of data.
+const SPARSE_BYTES: u64 = 200_000_000_000;
+const SPARSE_DATA_BYTES: u64 = 64 << 20;
+
+#[test]
+fn what_a_sparse_volume_costs_goes_by_its_data_and_not_by_its_length() {
+    let workshop = Workshop::new();
+    let vault = workshop.create(&workshop.in_directory("vault", "main"));
+    let (source, restored) = (workshop.path("source"), workshop.path("restored"));
+    let file = File::create(&source).unwrap();
+    file.set_len(SPARSE_BYTES).unwrap();
+    let pieces = 16;
+    for number in 0..pieces {
+        let offset = SPARSE_BYTES / pieces * number / 4096 * 4096;
+        file.write_all_at(&noise(number, (SPARSE_DATA_BYTES / pieces) as usize), offset).unwrap();
+    }
+    file.sync_all().unwrap();
+    let began = Instant::now();
+    let point = capture(&vault, &VolumeDriver, &source, None);
+    restore_new(&vault, &VolumeDriver, &point, &restored);
+    let took = began.elapsed();
+    // Seconds when nothing else runs. Reading the holes would take minutes, and reading them back as well.
+    assert!(took < Duration::from_secs(40), "{took:?}");
+    assert!(point.stats.bytes_new < SPARSE_DATA_BYTES * 3 / 2, "{:?}", point.stats);
+    let metadata = fs::metadata(&restored).unwrap();
+    assert_eq!(metadata.len(), SPARSE_BYTES);
+    // In units of 512 bytes.
+    assert!(metadata.blocks() * 512 < SPARSE_DATA_BYTES * 3 / 2, "{}", metadata.blocks());
+    assert_eq!(check(&vault, &VolumeDriver, &point, &restored).findings, []);
 }

@@ -118,6 +118,7 @@ pub(crate) fn try_capture(
         writer: &writer,
         parent: parent_point,
         quiesced: QuiesceOutcome::NotQuiesced,
+        tracking: None,
         parallelism: 2,
         control: &NoControl,
         now: &now,
@@ -134,6 +135,7 @@ pub(crate) fn try_capture(
         capture_started_at: started_at,
         capture_ended_at: ended_at,
         change_detection: capture.change_detection,
+        reading: None,
         size_bytes: capture.size_bytes,
         items: capture.items,
         exceptions: capture.exceptions,
@@ -187,6 +189,7 @@ pub(crate) fn restore(
 ) -> Result<Restored, DriverError> {
     with_reader(vault, point, |reader, description| {
         driver.restore(RestoreRequest {
+            options: &std::collections::BTreeMap::new(),
             reader,
             description,
             target,
@@ -209,6 +212,7 @@ pub(crate) fn restore_new(vault: &Vault, driver: &dyn Driver, point: &Point, tar
 pub(crate) fn check(vault: &Vault, driver: &dyn Driver, point: &Point, restored: &Path) -> Check {
     let checked = with_reader(vault, point, |reader, description| {
         driver.check(CheckRequest {
+            options: &std::collections::BTreeMap::new(),
             reader,
             description,
             restored,

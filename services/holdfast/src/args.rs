@@ -5,6 +5,7 @@ mod catalogue;
 mod everywhere;
 mod jobs;
 mod process;
+mod vault_upkeep;
 
 use clap::{Parser, Subcommand};
 
@@ -18,6 +19,7 @@ pub use jobs::{
     RestoreCommand, RestoreStart, RestoreTestCommand,
 };
 pub use process::{DemoArgs, GuardArgs, ServiceArgs, ServiceName, UpArgs};
+pub use vault_upkeep::{KeepCommand, KeyCommand, OwnVault, Scrub};
 
 /// Data protection that proves it can restore.
 #[derive(Debug, Parser)]

@@ -12,6 +12,7 @@ mod resources;
 mod restore;
 mod restore_tests;
 mod selections;
+mod vault_upkeep;
 mod vaults;
 
 pub(crate) use restore_tests::until_ended as test_run_until_ended;

@@ -101,6 +101,8 @@ mod tests {
             regions: vec!["ap-northeast-1".parse().unwrap(), "ap-northeast-3".parse().unwrap()],
             profiles_file: state.join("profiles.toml"),
             vaults_dir: state.join("vaults"),
+            api_url: None,
+            aws_credentials_file: None,
             pid: 1,
             started_at: jiff::Timestamp::UNIX_EPOCH,
         };

@@ -2,6 +2,7 @@
 //! data. Says only what facts and queries say.
 
 mod changes;
+mod database;
 mod image;
 mod narrator;
 mod proof;
@@ -18,6 +19,7 @@ use job_events::RunRestoreTest;
 use service_host::{Clock, Ids, SystemClock, SystemIds};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::database::Database;
 use self::narrator::Narrator;
 use self::report::{Cycle, Kept, Report, Run, TestLine, VaultLine};
 use self::setting::Setting;
@@ -85,10 +87,14 @@ async fn play(
     report: &mut Report,
 ) -> Result<(), CliError> {
     make_sources(args, stage, narrator, report)?;
+    let database = make_database(narrator);
+    if database.is_some() {
+        stage.write_postgres(&Database::settings())?;
+    }
     narrator.say("starting a private bus and all services, one process each");
     let (up, endpoint) = stage.start_up(args).await?;
     stage.link_passwords()?;
-    let acted = act(connection, &endpoint, clock, stage, narrator, report).await;
+    let acted = act(connection, &endpoint, clock, stage, database.as_ref(), narrator, report).await;
     narrator.say("stopping the services");
     stage.stop_up(up).await;
     acted
@@ -111,6 +117,20 @@ fn make_sources(args: &DemoArgs, stage: &Stage, narrator: &Narrator, report: &mu
     Ok(())
 }
 
+/// A small PostgreSQL server, where its programs are installed.
+fn make_database(narrator: &Narrator) -> Option<Database> {
+    match Database::start() {
+        Ok(database) => {
+            narrator.say(&format!("started a PostgreSQL {} server with a small shop in it", database.version()));
+            Some(database)
+        }
+        Err(error) => {
+            narrator.say(&format!("PostgreSQL is left out: {}", error.chain()));
+            None
+        }
+    }
+}
+
 /// Makes the volume, or takes the one that an earlier run with the same directories made; says which.
 fn volume(stage: &Stage, source: &Path) -> Result<String, CliError> {
     let (image, note) = (stage.image(), stage.image_source());
@@ -130,17 +150,18 @@ async fn act(
     endpoint: &Endpoint,
     clock: &SystemClock,
     stage: &Stage,
+    database: Option<&Database>,
     narrator: &Narrator,
     report: &mut Report,
 ) -> Result<(), CliError> {
     let client = connect(connection, endpoint, clock, stage).await?;
-    let setting = setting::prepare(&client, stage).await?;
+    let setting = setting::prepare(&client, stage, database).await?;
     report.vaults = vault_lines(stage, &setting);
     narrator.say("vaults `tokyo` (ap-northeast-1) and `osaka` (ap-northeast-3) are ready, each with a key of its own");
 
     let begin = clock.now();
     setting::start_schedule(&client, &setting).await?;
-    narrator.say("a plan backs both up every minute and copies to osaka; waiting for the schedule");
+    narrator.say("a plan backs all of them up every minute and copies to osaka; waiting for the schedule");
     let first = scheduled(&client, &setting, begin, narrator).await?;
     report.add(described("first", &client, &first).await?);
 
@@ -148,6 +169,10 @@ async fn act(
     let seed = SystemIds.random_u64();
     let mut changes = changes::change_files(&stage.files(), seed)?;
     changes::change_volume(&stage.image(), &stage.scratch(), seed, &mut changes)?;
+    if let Some(database) = database {
+        changes.rows_changed = database.change()?;
+        narrator.say(&format!("changed and added {} rows in the database", count(changes.rows_changed)));
+    }
     narrator.say(&format!(
         "changed {}, added {} and deleted {} files; wrote a file of {} into the volume; waiting for the schedule",
         changes.files_changed,
@@ -161,7 +186,7 @@ async fn act(
     setting::stop_schedule(&client).await?;
     report.add(described("second", &client, &second).await?);
 
-    narrator.say("restoring both from the copies in osaka, with osaka's key, and checking every byte");
+    narrator.say("restoring all of them from the copies in osaka, with osaka's key, and checking every byte");
     setting::put_test_plan(&client, &setting).await?;
     let fact = client.request(&RunRestoreTest { name: setting::TEST_PLAN.to_owned() }.into()).await?;
     let tested = test_run_until_ended(&client, &fact, Output::quiet()).await?;

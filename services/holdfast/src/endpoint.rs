@@ -27,6 +27,12 @@ pub(crate) struct Endpoint {
     pub(crate) profiles_file: PathBuf,
     /// Where vaults go that are made without a location.
     pub(crate) vaults_dir: PathBuf,
+    /// Address of the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) api_url: Option<String>,
+    /// File with access keys of the API, as the AWS command line reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) aws_credentials_file: Option<PathBuf>,
     /// Process id of `holdfast up`.
     pub(crate) pid: u32,
     /// When it was started.
@@ -99,6 +105,8 @@ mod tests {
             regions: vec!["ap-northeast-1".parse().unwrap()],
             profiles_file: "/s/profiles.toml".into(),
             vaults_dir: "/s/vaults".into(),
+            api_url: None,
+            aws_credentials_file: None,
             pid: 7,
             started_at: Timestamp::UNIX_EPOCH,
         }

@@ -1,7 +1,8 @@
 //! The operator's binary: the command line, all services as child processes, and the demo.
 //!
 //! Knows the services only by their names, configurations and messages; what it shows comes from facts and queries, never
-//! from another process's files. The one exception is `recovery-point browse`, which opens a vault as restic would.
+//! from another process's files. The exceptions open a vault as restic would: `recovery-point browse`,
+//! `vault key`, `vault keep` and `vault scrub`.
 
 pub mod args;
 mod client;

@@ -33,10 +33,11 @@ pub(crate) fn resource_arn(
         text.to_owned()
     } else {
         let (service, collection) = match kind {
-            ResourceType::Volume => ("volume", "volume"),
-            _ => ("files", "tree"),
+            ResourceType::Volume => ("volume", "volume/"),
+            ResourceType::Rds => ("rds", "db:"),
+            _ => ("files", "tree/"),
         };
-        format!("arn:aws:{service}:{region}:{account}:{collection}/{text}")
+        format!("arn:aws:{service}:{region}:{account}:{collection}{text}")
     };
     made.parse().map_err(|e: job_model::InvalidArn| CliError::usage(e.to_string()))
 }
@@ -170,6 +171,12 @@ mod tests {
             min_retention_days: None,
             max_retention_days: None,
             created_at: Timestamp::UNIX_EPOCH,
+            vault_type: job_model::VaultType::BackupVault,
+            creator_request_id: None,
+            tags: std::collections::BTreeMap::new(),
+            lock: None,
+            access_policy: None,
+            notifications: None,
         }
     }
 

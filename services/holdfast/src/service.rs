@@ -19,5 +19,6 @@ pub(crate) fn run(args: &ServiceArgs) -> ExitCode {
         ServiceName::CopyReplicator => run_service::<copy_replicator::CopyReplicator>(arguments),
         ServiceName::RestoreWorker => run_service::<restore_worker::RestoreWorker>(arguments),
         ServiceName::Verifier => run_service::<verifier::Verifier>(arguments),
+        ServiceName::Gateway => run_service::<gateway::Gateway>(arguments),
     }
 }

@@ -1,5 +1,6 @@
 //! `holdfast up`: a private bus and all services as child processes, on one machine, supervised.
 
+mod api_keys;
 mod backoff;
 mod child;
 mod guard;
@@ -16,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use driver_postgres::PostgresSettings;
 use job_bus::permissions::Role;
 use job_model::Region;
 use serde::Serialize;
@@ -37,6 +39,8 @@ pub(crate) use guarded::Guarded;
 const DEFAULT_REGIONS: [&str; 2] = ["ap-northeast-1", "ap-northeast-3"];
 /// The key profile that is always there.
 const DEFAULT_KEY: &str = "default";
+/// A file in the state directory, written by the operator: what services are told about PostgreSQL.
+pub(crate) const POSTGRES_FILE: &str = "postgres.toml";
 /// All services are ready within this time, or the start failed.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How often a running service is asked whether it is still ready.
@@ -69,8 +73,9 @@ pub(crate) async fn run(
     let _lock = InstanceLock::take(&layout.lock_file(), layout.root())?;
     Endpoint::remove(layout.root()).map_err(CliError::io("take the description of an earlier run away"))?;
     let bus = server::prepare(&layout, &regions)?;
-    let endpoint = endpoint(&layout, &bus.url, &regions, clock);
+    api_keys::prepare(&layout)?;
     let settings = Arc::new(settings(args, &layout, &bus.url, &regions)?);
+    let endpoint = endpoint(&settings, clock);
 
     let mut buses = [bus_child(&layout, &bus)];
     let mut services = service_children(&layout, &settings)?;
@@ -112,17 +117,34 @@ fn regions(connection: &Connection) -> Result<Vec<Region>, CliError> {
     Ok(regions)
 }
 
-fn endpoint(layout: &Layout, url: &str, regions: &[Region], clock: &SystemClock) -> Endpoint {
+fn endpoint(settings: &settings::Settings, clock: &SystemClock) -> Endpoint {
+    let layout = &settings.layout;
     Endpoint {
-        url: url.to_owned(),
+        url: settings.url.clone(),
         user: Role::Operator.as_str().to_owned(),
         password_file: layout.bus_password_file(Role::Operator.as_str()),
-        regions: regions.to_vec(),
+        regions: settings.regions.clone(),
         profiles_file: layout.profiles_file(),
         vaults_dir: layout.vaults_dir(),
+        api_url: Some(format!("http://{}", settings.api_listen)),
+        aws_credentials_file: Some(layout.aws_credentials_file()),
         pid: std::process::id(),
         started_at: clock.now(),
     }
+}
+
+/// What the operator wrote about PostgreSQL; nothing where there is no such file.
+fn postgres(layout: &Layout) -> Result<PostgresSettings, CliError> {
+    let path = layout.postgres_file();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(PostgresSettings::default()),
+        Err(source) => return Err(CliError::ReadFile { path, source }),
+    };
+    let settings: PostgresSettings =
+        toml::from_str(&text).map_err(|e| CliError::usage(format!("`{}`: {e}", path.display())))?;
+    settings.validate().map_err(|(key, mend)| CliError::usage(format!("`{}`: `{key}`: {mend}", path.display())))?;
+    Ok(settings)
 }
 
 /// Makes missing keys, and the file that lets the command line open vaults with them.
@@ -139,9 +161,12 @@ fn settings(args: &UpArgs, layout: &Layout, url: &str, regions: &[Region]) -> Re
         url: url.to_owned(),
         regions: regions.to_vec(),
         profiles,
+        postgres: postgres(layout)?,
         otlp_endpoint: args.otlp_endpoint.clone(),
         stop_wait: Duration::from_secs(args.stop_timeout),
         layout: layout.clone(),
+        api_listen: api_keys::address(layout, args.api_listen)?,
+        aws_strict: args.aws_strict,
     })
 }
 
@@ -166,7 +191,7 @@ fn service_children(layout: &Layout, settings: &Arc<settings::Settings>) -> Resu
             let program: Vec<OsString> = vec![
                 this.clone().into(),
                 "service".into(),
-                process.service().as_str().into(),
+                process.role().as_str().into(),
                 "--config".into(),
                 config.clone().into(),
             ];
@@ -286,8 +311,16 @@ fn announce(endpoint: &Endpoint, state: &Path, output: Output) -> Result<(), Cli
     let ready = Ready { status: "ready", endpoint };
     output.line(&ready, || {
         let regions: Vec<&str> = endpoint.regions.iter().map(Region::as_str).collect();
+        let api = match (&endpoint.api_url, &endpoint.aws_credentials_file, regions.first()) {
+            (Some(url), Some(credentials), Some(region)) => format!(
+                "\n  api     {url}\n  aws     export AWS_SHARED_CREDENTIALS_FILE={} AWS_DEFAULT_REGION={region}\n          \
+                 aws --endpoint-url {url} backup list-backup-vaults",
+                credentials.display()
+            ),
+            _ => String::new(),
+        };
         format!(
-            "holdfast is ready in {}\n  state   {}\n  bus     {}\n  logs    {}\n  try     holdfast resource list --state {}",
+            "holdfast is ready in {}\n  state   {}\n  bus     {}\n  logs    {}\n  try     holdfast resource list --state {}{api}",
             regions.join(", "),
             state.display(),
             endpoint.url,

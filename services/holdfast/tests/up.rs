@@ -132,7 +132,7 @@ fn nothing_lives_on_when_up_is_killed_and_it_can_be_started_again() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let mut up = Up::start(&state);
-    assert_eq!(up.services().len(), 6, "bus, planner, verifier and three workers");
+    assert_eq!(up.services().len(), 7, "bus, planner, verifier, three workers and the gateway");
 
     let second = ask(&state, "up --region ap-northeast-1");
     assert_eq!(second.status.code(), Some(66), "{second:?}");

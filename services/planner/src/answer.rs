@@ -5,8 +5,12 @@ use job_events::{Answer, NextRuns, Query};
 use job_model::{Job, RecoveryPoint};
 use schedule::Schedule;
 
-use crate::decide::retire;
-use crate::retention::{Fate, lifecycle_ends};
+mod outlook;
+mod scan;
+mod show;
+
+use crate::decide::{Settings, retire};
+use crate::retention::Fate;
 use crate::state::State;
 
 /// Jobs in a list unless the query says otherwise.
@@ -16,9 +20,43 @@ const JOBS_MAX: u32 = 1000;
 /// Next runs of a rule at most.
 const RUNS_MAX: u32 = 10;
 
+/// What is answered from, besides the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around<'a> {
+    /// What the operator set.
+    pub(crate) settings: &'a Settings,
+    /// The identity of the state.
+    pub(crate) installation: &'a str,
+    /// When.
+    pub(crate) now: Timestamp,
+}
+
 /// Answers a query.
-pub(crate) fn answer(state: &State, query: &Query, now: Timestamp) -> Answer {
+pub(crate) fn answer(state: &State, query: &Query, around: Around<'_>) -> Answer {
+    let Around { settings, installation, now } = around;
     match query {
+        Query::Scan { kind, after, limit } => scan::scan(state, installation, *kind, after.as_deref(), *limit),
+        Query::ShowVault { vault } => show::vault(state, vault),
+        Query::ShowResource { resource } => show::resource(state, resource),
+        Query::ShowPlan { plan_id, version } => show::plan(state, *plan_id, *version),
+        Query::ListPlanVersions { plan_id, before } => show::plan_versions(state, *plan_id, *before),
+        Query::ShowSelection { plan_id, selection_id } => show::selection(state, *plan_id, *selection_id),
+        Query::RestoreMetadata { recovery_point } => show::metadata(state, recovery_point),
+        Query::ListTags { arn } => show::tags(state, settings, arn),
+        Query::ShowLegalHold { id } => show::legal_hold(state, *id),
+        Query::ListHeldRecoveryPoints { id, after, limit } => show::held_points(state, *id, after.as_deref(), *limit),
+        Query::ShowSettings { account, region } => show::settings(state, account, region),
+        Query::ShowReportPlan { account, region, name } => show::report_plan(state, account, region, name),
+        Query::ShowReportJob { id } => show::report_job(state, *id),
+        Query::Forecast { account, until, limit } => {
+            outlook::forecast(state, settings, account.as_ref(), *until, *limit, now)
+        }
+        Query::ListUnprotected { account, after } => {
+            outlook::unprotected(state, settings, account.as_ref(), after.as_ref())
+        }
+        Query::Coverage { account, days, after } => {
+            outlook::coverage(state, settings, account.as_ref(), *days, after.as_deref(), now)
+        }
         Query::ListResources => Answer::Resources(state.resources.values().cloned().collect()),
         Query::ListVaults => Answer::Vaults(state.vaults.values().cloned().collect()),
         Query::ListPlans => Answer::Plans(state.current_plans().into_iter().cloned().collect()),
@@ -63,20 +101,19 @@ pub(crate) fn answer(state: &State, query: &Query, now: Timestamp) -> Answer {
             let Some(row) = state.points.get(recovery_point) else {
                 return not_found("recovery_point", format!("recovery point `{recovery_point}` does not exist"));
             };
-            let decisions = retire::decisions(state, &row.point.resource, now);
+            let decisions = retire::decisions(state, &settings.account, &row.point.resource, now);
             let fate =
                 decisions.into_iter().find(|decision| decision.recovery_point == *recovery_point).map(|d| d.fate);
             let kept_because = match fate {
                 Some(Fate::Keep(reasons)) => reasons.iter().map(ToString::to_string).collect(),
                 Some(Fate::Delete { .. }) | None => Vec::new(),
             };
-            Answer::RecoveryPoint {
-                recovery_point: row.point.clone(),
-                kept_because,
-                delete_at: lifecycle_ends(&row.point),
-            }
+            Answer::RecoveryPoint { recovery_point: row.point.clone(), kept_because, delete_at: row.point.delete_at() }
         }
-        Query::ListRestoreTestingPlans | Query::ListTestRuns { .. } | Query::ShowTestRun { .. } => refused(
+        Query::ListRestoreTestingPlans
+        | Query::ListTestRuns { .. }
+        | Query::ShowTestRun { .. }
+        | Query::ShowRestoreTestingPlan { .. } => refused(
             "InvalidRequestException",
             "query",
             format!("`{}` is answered by the verifier; ask it", query.name()),

@@ -8,7 +8,7 @@ use job_model::{AccountId, Region};
 use serde::{Deserialize, Serialize};
 use service_host::{CommonConfig, ConfigProblem, HasCommon};
 
-use crate::decide::Settings;
+use crate::decide::{Settings, VaultPlace};
 
 /// The planner's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,19 @@ pub struct PlannerConfig {
 pub struct RegionConfig {
     /// Its bus.
     pub nats: BusConfig,
+    /// Where vaults are made that say no place of their own, as those made through the AWS Backup API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vaults: Option<VaultsConfig>,
+}
+
+/// Where vaults are made that say no place of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultsConfig {
+    /// For example `file:///srv/vaults/{account}/{name}` or `s3://bucket/{account}/{name}`.
+    pub location: String,
+    /// Key of the workers' configuration.
+    pub key_profile: String,
 }
 
 /// What decisions depend on.
@@ -59,6 +72,12 @@ pub struct Decisions {
     /// Wait before the deletion of a recovery point that failed is tried again.
     #[serde(with = "humantime_serde")]
     pub delete_retry: Duration,
+    /// AWS's own limits where ours are wider: windows of an hour or more, hourly schedules at most, six fields of cron, 90
+    /// days in cold storage.
+    pub aws_strict: bool,
+    /// Orders a prune once a day for vaults where something was deleted. Off, because random histories showed that a prune
+    /// beside captures and copies can, rarely, leave a blob that is needed out of the index until the next prune.
+    pub prune_vaults: bool,
 }
 
 impl Default for Decisions {
@@ -71,6 +90,8 @@ impl Default for Decisions {
             stop_grace: Duration::from_secs(10 * 60),
             silence: Duration::from_secs(90),
             delete_retry: Duration::from_secs(6 * 3600),
+            aws_strict: false,
+            prune_vaults: false,
         }
     }
 }
@@ -131,6 +152,22 @@ impl PlannerConfig {
         }
     }
 
+    fn vault_places(&self) -> Result<BTreeMap<Region, VaultPlace>, ConfigProblem> {
+        let mut places = BTreeMap::new();
+        for (name, region) in &self.regions {
+            let (Some(vaults), Ok(parsed)) = (&region.vaults, name.parse::<Region>()) else { continue };
+            if !vaults.location.contains("{name}") {
+                let key = format!("regions.{name}.vaults.location");
+                let mend = "every vault needs a place of its own; write `{name}` in it, and `{account}` where there are \
+                            several";
+                return Err(ConfigProblem::new(key, &vaults.location, mend));
+            }
+            let place = VaultPlace { location: vaults.location.clone(), key_profile: vaults.key_profile.clone() };
+            places.insert(parsed, place);
+        }
+        Ok(places)
+    }
+
     /// What decisions depend on.
     ///
     /// # Errors
@@ -140,8 +177,20 @@ impl PlannerConfig {
             ConfigProblem::new("account_id", &self.account_id, "not an account id: write twelve digits")
         })?;
         let mut settings = Settings::new(account, self.buses()?.into_keys().collect());
-        let Decisions { jitter, max_attempts, retry_base, retry_max, stop_grace, silence, delete_retry } =
-            &self.decisions;
+        let Decisions {
+            jitter,
+            max_attempts,
+            retry_base,
+            retry_max,
+            stop_grace,
+            silence,
+            delete_retry,
+            aws_strict,
+            prune_vaults,
+        } = &self.decisions;
+        settings.prune_vaults = *prune_vaults;
+        settings.aws_strict = *aws_strict;
+        settings.vault_places = self.vault_places()?;
         if !(1..=100).contains(max_attempts) {
             return Err(ConfigProblem::new("decisions.max_attempts", max_attempts, "write 1 to 100"));
         }
@@ -181,7 +230,8 @@ mod tests {
             inbox_prefix: None,
             ca_file: None,
         };
-        let regions = regions.iter().map(|name| ((*name).to_owned(), RegionConfig { nats: bus.clone() })).collect();
+        let regions =
+            regions.iter().map(|name| ((*name).to_owned(), RegionConfig { nats: bus.clone(), vaults: None })).collect();
         PlannerConfig { regions, ..PlannerConfig::default() }
     }
 

@@ -22,7 +22,7 @@ mod timers;
 mod windows;
 mod wire;
 
-pub use config::{Decisions, PlannerConfig, RegionConfig};
+pub use config::{Decisions, PlannerConfig, RegionConfig, VaultsConfig};
 pub use service::Planner;
 
 #[cfg(test)]

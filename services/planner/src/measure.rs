@@ -1,7 +1,7 @@
 //! What the planner tells of its decisions in metrics.
 
 use job_events::Fact;
-use job_model::JobState;
+use job_model::{AccountId, JobState};
 use telemetry::{KeyValue, metrics};
 
 use crate::decide::Out;
@@ -39,11 +39,11 @@ pub(crate) fn said(out: &[Out]) {
 }
 
 /// Tells how much is protected.
-pub(crate) fn protected(state: &State) {
+pub(crate) fn protected(state: &State, own: &AccountId) {
     let mut by_region = std::collections::BTreeMap::<String, u64>::new();
     for resource in state.resources.values() {
         let count = by_region.entry(resource.region.to_string()).or_default();
-        *count += u64::from(runs::is_selected(state, &resource.arn));
+        *count += u64::from(runs::is_selected(state, own, &resource.arn));
     }
     for (region, count) in by_region {
         metrics().resources_protected.record(count, &[KeyValue::new("region", region)]);

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{Timestamp, Zoned};
 use job_model::{Arn, RecoveryPoint, RecoveryPointStatus, RuleId, VerdictStatus};
 
 /// What retention has to know besides the points.
@@ -21,6 +21,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) protected_vaults: &'a BTreeSet<Arn>,
     /// Points that a job which has not ended reads from.
     pub(crate) in_use: &'a BTreeSet<Arn>,
+    /// Points that a legal hold holds.
+    pub(crate) held: &'a BTreeSet<Arn>,
     /// The instant of the decision.
     pub(crate) now: Timestamp,
 }
@@ -100,6 +102,8 @@ pub(crate) enum KeepReason {
     LastProven,
     /// A job reads from it.
     InUse,
+    /// A legal hold holds it.
+    Held,
     /// Its creation lies ahead: a clock was or is wrong, and age says nothing.
     FromTheFuture,
 }
@@ -111,6 +115,7 @@ impl fmt::Display for KeepReason {
             Self::Lifecycle { until } => write!(f, "lifecycle until {until}"),
             Self::Last { place, of } => write!(f, "last {place} of {of}"),
             Self::Generation { period, name } => write!(f, "{} {name}", period.as_str()),
+            Self::Held => f.write_str("legal hold"),
             Self::LastGood => f.write_str("last good"),
             Self::LastProven => f.write_str("last proven"),
             Self::InUse => f.write_str("in use by a job"),
@@ -140,12 +145,6 @@ pub(crate) struct Decision {
     pub(crate) fate: Fate,
 }
 
-/// When its lifecycle ends; none for points without an age limit.
-pub(crate) fn lifecycle_ends(point: &RecoveryPoint) -> Option<Timestamp> {
-    let days = point.lifecycle.delete_after_days?;
-    Some(point.created_at.checked_add(SignedDuration::from_hours(i64::from(days) * 24)).unwrap_or(Timestamp::MAX))
-}
-
 /// Decides on all recovery points of one resource. Points that are being deleted already are left out of the answer and
 /// count for nothing.
 pub(crate) fn decide(points: &[RecoveryPoint], around: Surroundings<'_>) -> Vec<Decision> {
@@ -172,7 +171,7 @@ pub(crate) fn decide(points: &[RecoveryPoint], around: Surroundings<'_>) -> Vec<
 /// Reasons a point has without looking at the others.
 fn own_reasons(point: &RecoveryPoint, around: Surroundings<'_>) -> Vec<KeepReason> {
     let mut reasons = Vec::new();
-    match (lifecycle_ends(point), point.generations) {
+    match (point.delete_at(), point.generations) {
         (Some(until), _) if around.now < until => reasons.push(KeepReason::Lifecycle { until }),
         (None, None) => reasons.push(KeepReason::ForEver),
         _ => {}
@@ -182,6 +181,9 @@ fn own_reasons(point: &RecoveryPoint, around: Surroundings<'_>) -> Vec<KeepReaso
     }
     if around.in_use.contains(&point.arn) {
         reasons.push(KeepReason::InUse);
+    }
+    if around.held.contains(&point.arn) {
+        reasons.push(KeepReason::Held);
     }
     reasons
 }
@@ -247,7 +249,7 @@ fn is_proven(point: &RecoveryPoint) -> bool {
 }
 
 fn why_deleted(point: &RecoveryPoint) -> String {
-    match (lifecycle_ends(point), point.generations) {
+    match (point.delete_at(), point.generations) {
         (Some(ended), None) => format!("lifecycle ended {ended}"),
         (Some(ended), Some(_)) => format!("lifecycle ended {ended} and no generation keeps it"),
         (None, _) => "no generation keeps it".to_owned(),

@@ -6,7 +6,7 @@ use job_events::{Answer, Query};
 use job_model::Region;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{answer, refused};
+use crate::answer::{Around, answer, refused};
 use crate::shell::{Shell, StepError};
 
 /// Answers until told to stop.
@@ -37,7 +37,9 @@ async fn respond(shell: &Shell, question: Incoming) -> Result<(), ServeError> {
     let answer = match serde_json::from_slice::<Query>(&question.payload) {
         Ok(query) => {
             let now = shell.now();
-            shell.look(|state| answer(state, &query, now)).await?
+            let installation = shell.store().instance_id();
+            let around = Around { settings: shell.settings(), installation: &installation, now };
+            shell.look(|state| answer(state, &query, around)).await?
         }
         Err(error) => refused("InvalidParameterValueException", ".", format!("no query: {error}")),
     };
@@ -83,6 +85,7 @@ mod tests {
             hooks: None,
             tags: std::collections::BTreeMap::new(),
             registered_at: jiff::Timestamp::UNIX_EPOCH,
+            account: None,
         };
         let small: Answer = serde_json::from_slice(&encode(&Answer::Resources(vec![resource.clone(); 10]))).unwrap();
         assert!(matches!(small, Answer::Resources(resources) if resources.len() == 10));

@@ -111,7 +111,7 @@ impl Shell {
             }
             let mut step = Step::new(&mut state, &settings, now, draw, traceparent);
             let answer = decide(&mut step);
-            let out = step.out;
+            let out = step.finish();
             store::save(tx, &mut state)?;
             for said in &out {
                 if let Out::Confirm(job) = said {

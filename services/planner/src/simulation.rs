@@ -5,6 +5,8 @@
 //! the state dropped and loaded again between any two steps, and with every step lost once before it is committed:
 //! nothing may differ.
 
+mod api;
+mod catalogue;
 mod cycle;
 mod faults;
 mod fortnight;
@@ -59,7 +61,7 @@ impl World {
         Self {
             now: start.parse().unwrap(),
             state: State::default(),
-            settings: Settings::new("000000000000".parse().unwrap(), regions),
+            settings: Settings { prune_vaults: true, ..Settings::new("000000000000".parse().unwrap(), regions) },
             workers: Workers::default(),
             transcript: Transcript::default(),
             said: Vec::new(),
@@ -81,7 +83,7 @@ impl World {
         }
         let mut step = Step::new(&mut self.state, &self.settings, self.now, draw, trace(self.draws));
         let answer = decide(&mut step);
-        let out = step.out;
+        let out = step.finish();
         self.commit();
         if self.mischief != Mischief::None {
             self.reload();
@@ -114,7 +116,13 @@ impl World {
         let request = request.into();
         let id = format!("request-{}", self.draws);
         let region = self.settings.regions.first().unwrap().clone();
-        let incoming = Incoming { region, key: format!("sim#{id}"), request_id: id, request: Ok(request) };
+        let incoming = Incoming {
+            region,
+            key: format!("sim#{id}"),
+            request_id: id,
+            request: Ok(request),
+            caller: crate::decide::Caller::default(),
+        };
         let before = self.said.len();
         self.step(|step| handlers::request(step, &incoming));
         self.said[before..]

@@ -7,7 +7,10 @@ mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use job_model::{Arn, BackupPlan, JobId, PlanId, Resource, RuleId, Selection, SelectionId, Vault};
+use job_model::{
+    AccountId, Arn, BackupPlan, GlobalSettings, JobId, LegalHold, LegalHoldId, PlanId, Region, RegionSettings,
+    ReportJob, ReportJobId, ReportPlan, Resource, RuleId, Selection, SelectionId, Vault,
+};
 
 pub(crate) use rows::{AnswerRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, StopReason, StreamRow};
 pub(crate) use shelf::Shelf;
@@ -24,6 +27,11 @@ pub(crate) struct State {
     pub(crate) answers: Shelf<String, AnswerRow>,
     pub(crate) streams: Shelf<String, StreamRow>,
     pub(crate) meta: Shelf<(), MetaRow>,
+    pub(crate) holds: Shelf<LegalHoldId, LegalHold>,
+    pub(crate) region_settings: Shelf<(AccountId, Region), RegionSettings>,
+    pub(crate) global_settings: Shelf<AccountId, GlobalSettings>,
+    pub(crate) report_plans: Shelf<(AccountId, Region, String), ReportPlan>,
+    pub(crate) report_jobs: Shelf<ReportJobId, ReportJob>,
     jobs: Shelf<JobId, JobRow>,
     /// Jobs that have not ended, or whose order has yet to be taken from the bus.
     open: BTreeSet<JobId>,
@@ -78,6 +86,16 @@ impl State {
         self.jobs.load(row.job.id, row);
     }
 
+    /// The jobs after this one, or all, by id.
+    pub(crate) fn jobs_after(&self, id: Option<JobId>) -> impl Iterator<Item = (&JobId, &JobRow)> {
+        self.jobs.after(id)
+    }
+
+    /// What changed of jobs since the changes were last taken: row before, row now.
+    pub(crate) fn job_changes(&self) -> impl Iterator<Item = (&JobId, Option<&JobRow>, Option<&JobRow>)> {
+        self.jobs.changes()
+    }
+
     /// The jobs that changed since the last call.
     pub(crate) fn take_job_changes(&mut self) -> Vec<(JobId, Option<JobRow>)> {
         self.jobs.take_changes()
@@ -98,6 +116,16 @@ impl State {
         self.current_plans().into_iter().find(|plan| plan.id == id)
     }
 
+    /// The newest version of a plan, deleted or not.
+    pub(crate) fn newest_version(&self, id: PlanId) -> Option<&PlanRow> {
+        self.plan_versions(id).last()
+    }
+
+    /// The versions of a plan, deleted or not, oldest first.
+    pub(crate) fn plan_versions(&self, id: PlanId) -> impl Iterator<Item = &PlanRow> {
+        self.plans.after(Some((id, 0))).map(|(_, row)| row).take_while(move |row| row.plan.id == id)
+    }
+
     /// The selections of a plan.
     pub(crate) fn selections_of(&self, plan: PlanId) -> impl Iterator<Item = &Selection> {
         self.selections.values().filter(move |selection| selection.plan_id == plan)
@@ -116,6 +144,11 @@ impl State {
             .iter()
             .filter_map(|id| self.jobs.get(id))
             .any(|row| row.uses.contains(point) && (!row.job.state.is_terminal() || row.withdraw))
+    }
+
+    /// A legal hold that holds the point.
+    pub(crate) fn hold_on(&self, point: &job_model::RecoveryPoint) -> Option<&LegalHold> {
+        self.holds.values().find(|hold| hold.holds(point))
     }
 
     /// Something changed that retention depends on: it decides at the next tick.

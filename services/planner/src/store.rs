@@ -1,6 +1,6 @@
 //! The planner's trees: which there are, how they are loaded and how a step's changes are written.
 
-use job_model::{Resource, Selection, Vault};
+use job_model::{GlobalSettings, LegalHold, RegionSettings, ReportJob, ReportPlan, Resource, Selection, Vault};
 use serde::{Deserialize, Serialize};
 use state_store::{Record, StoreError, Table, Tx};
 
@@ -32,6 +32,11 @@ stored!(
     StoredAnswer(AnswerRow),
     StoredStream(StreamRow),
     StoredMeta(MetaRow),
+    StoredHold(LegalHold),
+    StoredRegionSettings(RegionSettings),
+    StoredGlobalSettings(GlobalSettings),
+    StoredReportPlan(ReportPlan),
+    StoredReportJob(ReportJob),
 );
 
 const RESOURCES: Table<StoredResource> = Table::new("resources");
@@ -43,6 +48,11 @@ const POINTS: Table<StoredPoint> = Table::new("recovery-points");
 const JOBS: Table<StoredJob> = Table::new("jobs");
 const ANSWERS: Table<StoredAnswer> = Table::new("request-answers");
 const STREAMS: Table<StoredStream> = Table::new("streams");
+const HOLDS: Table<StoredHold> = Table::new("legal-holds");
+const REGION_SETTINGS: Table<StoredRegionSettings> = Table::new("region-settings");
+const GLOBAL_SETTINGS: Table<StoredGlobalSettings> = Table::new("global-settings");
+const REPORT_PLANS: Table<StoredReportPlan> = Table::new("report-plans");
+const REPORT_JOBS: Table<StoredReportJob> = Table::new("report-jobs");
 const META: Table<StoredMeta> = Table::new("meta");
 
 const META_KEY: &[u8] = b"installation";
@@ -76,6 +86,21 @@ pub(crate) fn load(tx: &Tx<'_>) -> Result<State, StoreError> {
     }
     for (_, StoredStream(row)) in tx.scan(&STREAMS, b"")? {
         state.streams.load(row.stream.clone(), row);
+    }
+    for (_, StoredHold(row)) in tx.scan(&HOLDS, b"")? {
+        state.holds.load(row.id, row);
+    }
+    for (_, StoredRegionSettings(row)) in tx.scan(&REGION_SETTINGS, b"")? {
+        state.region_settings.load((row.account.clone(), row.region.clone()), row);
+    }
+    for (_, StoredGlobalSettings(row)) in tx.scan(&GLOBAL_SETTINGS, b"")? {
+        state.global_settings.load(row.account.clone(), row);
+    }
+    for (_, StoredReportPlan(row)) in tx.scan(&REPORT_PLANS, b"")? {
+        state.report_plans.load((row.account.clone(), row.region.clone(), row.name.clone()), row);
+    }
+    for (_, StoredReportJob(row)) in tx.scan(&REPORT_JOBS, b"")? {
+        state.report_jobs.load(row.id, row);
     }
     if let Some(StoredMeta(row)) = tx.get(&META, META_KEY)? {
         state.meta.load((), row);
@@ -113,6 +138,23 @@ pub(crate) fn save(tx: &mut Tx<'_>, state: &mut State) -> Result<(), StoreError>
     }
     for (key, row) in state.streams.take_changes() {
         write(tx, &STREAMS, key.as_bytes(), row.map(StoredStream))?;
+    }
+    for (key, row) in state.holds.take_changes() {
+        write(tx, &HOLDS, key.as_uuid().as_bytes(), row.map(StoredHold))?;
+    }
+    for ((account, region), row) in state.region_settings.take_changes() {
+        let key = format!("{account}/{region}");
+        write(tx, &REGION_SETTINGS, key.as_bytes(), row.map(StoredRegionSettings))?;
+    }
+    for (account, row) in state.global_settings.take_changes() {
+        write(tx, &GLOBAL_SETTINGS, account.as_str().as_bytes(), row.map(StoredGlobalSettings))?;
+    }
+    for ((account, region, name), row) in state.report_plans.take_changes() {
+        let key = format!("{account}/{region}/{name}");
+        write(tx, &REPORT_PLANS, &digest(&key), row.map(StoredReportPlan))?;
+    }
+    for (key, row) in state.report_jobs.take_changes() {
+        write(tx, &REPORT_JOBS, key.as_uuid().as_bytes(), row.map(StoredReportJob))?;
     }
     for ((), row) in state.meta.take_changes() {
         write(tx, &META, META_KEY, row.map(StoredMeta))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use driver_postgres::PostgresSettings;
 use job_bus::BusConfig;
 use job_model::Region;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub struct Config {
     pub keys: BTreeMap<String, KeyProfile>,
     /// Remote stores by the same names: `[stores.NAME]`.
     pub stores: BTreeMap<String, StoreProfile>,
+    /// PostgreSQL: its programs, who runs restored servers, and who logs in where (`[postgres.profiles.NAME]`).
+    pub postgres: PostgresSettings,
 }
 
 impl Default for Config {
@@ -59,6 +62,7 @@ impl Default for Config {
             staging_life_max: Duration::from_secs(7 * 24 * 3600),
             keys: BTreeMap::new(),
             stores: BTreeMap::new(),
+            postgres: PostgresSettings::default(),
         }
     }
 }
@@ -93,6 +97,7 @@ impl Config {
                 return Err(ConfigProblem::new(key, format!("{life:?}"), "write at least `1h`"));
             }
         }
+        check_postgres(&self.postgres)?;
         Ok(())
     }
 
@@ -108,4 +113,8 @@ impl Config {
             threads => threads,
         }
     }
+}
+
+fn check_postgres(settings: &PostgresSettings) -> Result<(), ConfigProblem> {
+    settings.validate().map_err(|(key, mend)| ConfigProblem::new(key, "", mend))
 }

@@ -72,6 +72,7 @@ fn point_of(bench: &Bench, driver: &dyn Driver, source: &Path) -> Point {
             writer: &writer,
             parent: None,
             quiesced: QuiesceOutcome::NotQuiesced,
+            tracking: None,
             parallelism: 2,
             control: &NoControl,
             now: &|| at,
@@ -87,6 +88,7 @@ fn point_of(bench: &Bench, driver: &dyn Driver, source: &Path) -> Point {
         capture_started_at: at,
         capture_ended_at: at,
         change_detection: capture.change_detection,
+        reading: None,
         size_bytes: capture.size_bytes,
         items: capture.items,
         exceptions: capture.exceptions,
@@ -116,6 +118,7 @@ fn order(bench: &Bench, point: &Point, target: RestoreTarget) -> RestoreRecovery
         overwrite: OverwritePolicy::Refuse,
         include: Vec::new(),
         test_run: None,
+        metadata: std::collections::BTreeMap::default(),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use driver_api::QuiesceHooks;
+use driver_api::{QuiesceHooks, TrackingSettings};
+use driver_postgres::PostgresSettings;
 use job_bus::BusConfig;
 use job_model::Region;
 use serde::{Deserialize, Serialize};
@@ -32,8 +33,54 @@ pub struct Config {
     pub keys: BTreeMap<String, KeyProfile>,
     /// Remote stores by the same names: `[stores.NAME]`.
     pub stores: BTreeMap<String, StoreProfile>,
+    /// PostgreSQL: its programs, who runs restored servers, and who logs in where (`[postgres.profiles.NAME]`).
+    pub postgres: PostgresSettings,
+    /// How changes are found without reading everything.
+    pub tracking: TrackingConfig,
     /// Commands that bring a resource to rest, by name: `[hooks.NAME]`.
     pub hooks: BTreeMap<String, QuiesceHooks>,
+}
+
+/// Clones of image files that are kept between captures, on file systems that have them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrackingConfig {
+    /// Whether any are made. Without them, sources are read live, and in full where metadata says too little.
+    pub enabled: bool,
+    /// Where they shall lie: the first directory on the same file system as the resource is taken, else the hidden directory
+    /// `.holdfast-clones` beside the resource. Each must be the worker's own with mode 0700.
+    pub directories: Vec<PathBuf>,
+    /// None is made while less of the file system is free, in percent.
+    pub min_free_percent: u64,
+    /// Days after which one is removed that no newer capture has replaced.
+    pub keep_days: u32,
+}
+
+impl Default for TrackingConfig {
+    fn default() -> Self {
+        Self { enabled: true, directories: Vec::new(), min_free_percent: 10, keep_days: 35 }
+    }
+}
+
+impl TrackingConfig {
+    fn check(&self) -> Result<(), ConfigProblem> {
+        if !self.directories.is_empty() {
+            check_roots(&self.directories, "tracking.directories")?;
+        }
+        if self.min_free_percent > 99 {
+            let problem = "write a percentage from 0 to 99, or `enabled = false`";
+            return Err(ConfigProblem::new("tracking.min_free_percent", self.min_free_percent, problem));
+        }
+        if self.keep_days == 0 {
+            return Err(ConfigProblem::new("tracking.keep_days", 0, "write at least 1, or `enabled = false`"));
+        }
+        Ok(())
+    }
+
+    /// What drivers are told.
+    pub(crate) fn settings(&self) -> TrackingSettings {
+        TrackingSettings { directories: self.directories.clone(), min_free_percent: self.min_free_percent }
+    }
 }
 
 impl Default for Config {
@@ -47,6 +94,8 @@ impl Default for Config {
             source_roots: vec![PathBuf::from("/")],
             keys: BTreeMap::new(),
             stores: BTreeMap::new(),
+            postgres: PostgresSettings::default(),
+            tracking: TrackingConfig::default(),
             hooks: BTreeMap::new(),
         }
     }
@@ -68,6 +117,8 @@ impl Config {
         check_region(self.region.as_ref())?;
         check_slots(self.slots)?;
         check_roots(&self.source_roots, "source_roots")?;
+        check_postgres(&self.postgres)?;
+        self.tracking.check()?;
         for (name, hooks) in &self.hooks {
             let problem = |e: driver_api::InvalidHooks| {
                 let value = if e.key == "pre" { hooks.pre.join(" ") } else { hooks.post.join(" ") };
@@ -90,4 +141,8 @@ impl Config {
             threads => threads,
         }
     }
+}
+
+fn check_postgres(settings: &PostgresSettings) -> Result<(), ConfigProblem> {
+    settings.validate().map_err(|(key, mend)| ConfigProblem::new(key, "", mend))
 }

@@ -5,9 +5,10 @@
 
 mod config;
 mod drivers;
+mod kept;
 mod orders;
 mod service;
 mod work;
 
-pub use config::Config;
+pub use config::{Config, TrackingConfig};
 pub use service::SnapshotWorker;

@@ -8,6 +8,7 @@ use service_host::{ConfigProblem, Host, Service, ServiceError};
 use worker_host::{Worker, WorkerSettings, check_region};
 
 use crate::Config;
+use crate::kept::Kept;
 use crate::work::SnapshotWork;
 
 /// The service.
@@ -33,7 +34,13 @@ impl Service for SnapshotWorker {
             slots: config.slots,
         };
         let worker = Worker::start(&settings, &host).await?;
-        let work = SnapshotWork::new(config, host.clock.clone());
+        let kept = Kept::new(worker.store().clone(), config.postgres.clone());
+        let (sweeping, now, keep_days) = (kept.clone(), host.clock.now(), config.tracking.keep_days);
+        // Before the first order: nothing that a capture under way needs is there yet.
+        tokio::task::spawn_blocking(move || sweeping.sweep(now, keep_days))
+            .await
+            .map_err(|e| ServiceError::internal("sweep what earlier captures left", e))?;
+        let work = SnapshotWork::new(config, host.clock.clone(), kept);
         worker.run(Arc::new(work)).await;
         Ok(())
     }

@@ -11,7 +11,8 @@ use service_host::Clock;
 use vault_engine::{Profiles, Surroundings};
 
 use crate::Config;
-use crate::orders::{capture_snapshot, check_vault, create_vault, delete_recovery_point};
+use crate::kept::Kept;
+use crate::orders::{capture_snapshot, check_vault, create_vault, delete_recovery_point, prune_vault};
 
 /// What every order needs.
 #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct Tools {
     pub(crate) profiles: Arc<Profiles>,
     pub(crate) surroundings: Surroundings,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) kept: Kept,
 }
 
 impl Tools {
@@ -37,13 +39,13 @@ pub(crate) struct SnapshotWork {
 }
 
 impl SnapshotWork {
-    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>, kept: Kept) -> Self {
         let surroundings = Surroundings::new({
             let clock = clock.clone();
             move || clock.now()
         });
         let profiles = Arc::new(config.profiles());
-        Self { tools: Tools { config: Arc::new(config), profiles, surroundings, clock } }
+        Self { tools: Tools { config: Arc::new(config), profiles, surroundings, clock, kept } }
     }
 }
 
@@ -71,6 +73,9 @@ impl Work for SnapshotWork {
                 OrderBody::CheckVault(order) => {
                     let report = check_vault::run(&tools, order, &steering)?;
                     Ok(check_vault::fact(&report, header()).into())
+                }
+                OrderBody::PruneVault(order) => {
+                    Ok(prune_vault::run(&tools, order, &steering)?.into_fact(header()).into())
                 }
                 other => Err(WorkError::refused(
                     FailureCode::OrderInvalid,

@@ -9,11 +9,11 @@ use std::path::Path;
 use driver_api::{HookErrorPolicy, QuiesceHooks, QuiesceLevel};
 use job_events::{AttemptFailed, SnapshotCaptured};
 use job_events::{
-    CaptureSnapshot, CheckVault, CreateVault, DeleteRecoveryPointOrder, Disposition, Fact, ParentSnapshot,
+    CaptureSnapshot, CheckVault, CreateVault, DeleteRecoveryPointOrder, Disposition, Fact, ParentSnapshot, PruneVault,
 };
 use job_model::{Arn, Consistency, ResourceType, VaultAccess};
 use snapshot_worker::{Config, SnapshotWorker};
-use vault_engine::{KeyProfile, Profiles, Surroundings, Vault, read_description};
+use vault_engine::{KeepEntry, KeyProfile, Profiles, Surroundings, Vault, read_description};
 use worker_host::testing::{Bench, location};
 
 fn resource() -> Arn {
@@ -194,6 +194,64 @@ async fn deleting_a_recovery_point_twice_removes_its_snapshot_and_no_other() {
     }
     let left = open(&bench, &vault).snapshots().unwrap().readable;
     assert_eq!(left.iter().map(|s| s.id.to_hex()).collect::<Vec<_>>(), [second.snapshot_id]);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_order_deletes_what_the_vault_itself_protects() {
+    let bench = Bench::start().await;
+    let worker = bench.run::<SnapshotWorker>(config(&bench, "1"));
+    let vault = make_vault(&bench, "vault").await;
+    let order = capture(&bench, &vault, &source(&bench));
+    let kept = captured(&bench, order.clone()).await;
+    let hold = KeepEntry::Hold { hold: "case".to_owned(), recovery_points: [order.recovery_point_id].into() };
+    open(&bench, &vault).protect(&hold).unwrap();
+    let delete = DeleteRecoveryPointOrder {
+        order: bench.header(&vault.arn),
+        vault: vault.clone(),
+        recovery_point: order.recovery_point.clone(),
+        snapshot_id: kept.snapshot_id.clone(),
+    };
+    let job = bench.order(delete).await;
+    let Fact::AttemptFailed(refused) = bench.outcome(job).await else { panic!("it was deleted") };
+    assert_eq!((refused.code.as_str(), refused.disposition), ("RECOVERY_POINT_PROTECTED", Disposition::Fail));
+    assert!(refused.message.contains("legal hold `case`"), "{}", refused.message);
+    assert_eq!(open(&bench, &vault).snapshots().unwrap().readable.len(), 1);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prune_says_what_it_would_do_marks_it_and_says_when_there_is_nothing() {
+    let bench = Bench::start().await;
+    let worker = bench.run::<SnapshotWorker>(config(&bench, "1"));
+    let vault = make_vault(&bench, "vault").await;
+    let order = capture(&bench, &vault, &source(&bench));
+    let gone = captured(&bench, order).await;
+    open(&bench, &vault).forget(gone.snapshot_id.parse().unwrap()).unwrap();
+    let packs = walk(&bench.path("vault/data")).len() as u64;
+    let prune = |plan_only, grace_hours| PruneVault {
+        order: bench.header(&vault.arn),
+        vault: vault.clone(),
+        plan_only,
+        grace_hours,
+    };
+    let pruned = async |order| {
+        let job = bench.order(order).await;
+        let Fact::VaultPruned(pruned) = bench.outcome(job).await else { panic!("no prune") };
+        pruned
+    };
+    let plan = pruned(prune(true, 24)).await;
+    assert!(plan.plan_only && plan.plan.contains("needed by no snapshot"), "{plan:?}");
+    assert_eq!((plan.packs_marked, plan.packs_waiting), (0, 0));
+    let marked = pruned(prune(false, 24)).await;
+    assert_eq!((marked.packs_marked, marked.packs_removed, marked.packs_waiting), (packs, 0, packs), "{marked:?}");
+    let waits = pruned(prune(false, 24)).await;
+    assert_eq!((waits.packs_marked, waits.packs_removed, waits.packs_waiting), (0, 0, packs), "{waits:?}");
+    assert_eq!(walk(&bench.path("vault/data")).len() as u64, packs);
+
+    let job = bench.order(prune(false, 0)).await;
+    let Fact::AttemptFailed(refused) = bench.outcome(job).await else { panic!("without grace") };
+    assert_eq!(refused.code, "ORDER_INVALID");
     worker.stop().await;
 }
 

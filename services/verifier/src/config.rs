@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use driver_postgres::PostgresSettings;
 use job_bus::BusConfig;
-use job_model::Region;
+use job_model::{AccountId, Region};
 use serde::{Deserialize, Serialize};
 use service_host::{CommonConfig, ConfigProblem, HasCommon};
 use vault_engine::{KeyProfile, Profiles, StoreProfile};
@@ -24,10 +25,17 @@ pub struct Config {
     /// A run whose restores have not all been judged after this long is ended, and what is open in it counts as failed.
     #[serde(with = "humantime_serde")]
     pub run_timeout: Duration,
+    /// The account of plans that were put without one: the same as the planner's.
+    pub account_id: String,
+    /// How long runs of restore tests are remembered after their end; their verdicts stay with the recovery points.
+    #[serde(with = "humantime_serde")]
+    pub keep_runs: Duration,
     /// Secrets of vaults by name: `[keys.NAME]`.
     pub keys: BTreeMap<String, KeyProfile>,
     /// Remote stores by the same names: `[stores.NAME]`.
     pub stores: BTreeMap<String, StoreProfile>,
+    /// PostgreSQL: its programs, who runs restored servers, and who logs in where (`[postgres.profiles.NAME]`).
+    pub postgres: PostgresSettings,
 }
 
 /// One region.
@@ -46,8 +54,11 @@ impl Default for Config {
             slots: 1,
             parallelism: 0,
             run_timeout: Duration::from_secs(24 * 60 * 60),
+            account_id: "000000000000".to_owned(),
+            keep_runs: Duration::from_secs(400 * 24 * 60 * 60),
             keys: BTreeMap::new(),
             stores: BTreeMap::new(),
+            postgres: PostgresSettings::default(),
         }
     }
 }
@@ -72,7 +83,18 @@ impl Config {
             let mend = "give restores at least a minute, for example `24h`";
             return Err(ConfigProblem::new("run_timeout", format!("{:?}", self.run_timeout), mend));
         }
-        Ok(())
+        check_postgres(&self.postgres)?;
+        if self.keep_runs < Duration::from_secs(24 * 60 * 60) {
+            let mend = "remember runs for at least a day, for example `400days`";
+            return Err(ConfigProblem::new("keep_runs", format!("{:?}", self.keep_runs), mend));
+        }
+        self.account().map(|_| ())
+    }
+
+    /// The account of plans that were put without one.
+    pub(crate) fn account(&self) -> Result<AccountId, ConfigProblem> {
+        let mend = "not an account id: write twelve digits";
+        self.account_id.parse().map_err(|_| ConfigProblem::new("account_id", &self.account_id, mend))
     }
 
     /// Keys and stores as the engine takes them.
@@ -96,4 +118,8 @@ impl Config {
         }
         bus
     }
+}
+
+fn check_postgres(settings: &PostgresSettings) -> Result<(), ConfigProblem> {
+    settings.validate().map_err(|(key, mend)| ConfigProblem::new(key, "", mend))
 }

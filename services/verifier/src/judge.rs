@@ -28,6 +28,9 @@ pub(crate) struct Measured {
     pub(crate) bytes: u64,
     /// Entries compared.
     pub(crate) items: u64,
+    /// Phases from the restore to the first correct read, where it needs more than the files; see
+    /// [`driver_api::Check::rto_phases`].
+    pub(crate) rto_phases: Vec<PhaseTiming>,
 }
 
 /// A verdict with all that belongs to it.
@@ -113,7 +116,11 @@ fn rto(measured: &Measured) -> (u64, Vec<PhaseTiming>) {
     phases.extend(measured.restore_phases.iter().cloned());
     phases.push(phase("check-open", milliseconds(measured.verify_started_at, measured.check_started_at)));
     let Some(read_at) = measured.first_correct_read_at else { return (0, phases) };
-    phases.push(phase("check-first-read", milliseconds(measured.check_started_at, read_at)));
+    if measured.rto_phases.is_empty() {
+        phases.push(phase("check-first-read", milliseconds(measured.check_started_at, read_at)));
+    } else {
+        phases.extend(measured.rto_phases.iter().cloned());
+    }
     (phases.iter().map(|phase| phase.duration_ms).sum(), phases)
 }
 

@@ -15,6 +15,7 @@ mod judge;
 mod loops;
 mod pick;
 mod queries;
+mod reading;
 mod rebuild;
 mod runs;
 mod service;

@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 
 use crate::handlers::{self, Asked};
 use crate::queries;
+use crate::reading::Reading;
 use crate::runs::{Draw, Rules};
 use crate::timers::commit;
 
@@ -31,6 +32,7 @@ pub(crate) struct Surroundings {
     pub(crate) host: Host,
     pub(crate) bus: Bus,
     pub(crate) region: Region,
+    pub(crate) reading: Reading,
 }
 
 /// What became of a message.
@@ -75,7 +77,7 @@ pub(crate) async fn queries(around: Arc<Surroundings>, mut stream: QueryStream) 
             }
             continue;
         };
-        let answer = queries::answer(&around.state, &incoming.payload).await;
+        let answer = queries::answer(&around.state, &around.rules.account, &incoming.payload).await;
         // The answer is made of our own types, which always encode.
         let bytes = serde_json::to_vec(&answer).unwrap_or_default();
         if let Err(error) = incoming.respond(bytes).await {
@@ -149,12 +151,29 @@ async fn settle(around: &Surroundings, stream: &str, delivery: &Delivery, handle
 async fn request(around: &Surroundings, delivery: &Delivery) -> Handled {
     let (rules, region) = (around.rules.clone(), around.region.clone());
     let payload = delivery.payload.clone();
+    if handlers::picks(&payload) {
+        tokio::select! {
+            () = around.reading.catch_up() => {}
+            () = keep(around, delivery) => {}
+        }
+    }
     let now = around.host.clock.now();
     let draw = Draw { id: TestRunId::new(around.host.ids.uuid()), random: around.host.ids.random_u64() };
     let handled = commit(&around.state, move |tx| {
         handlers::handle_request(tx, &rules, &Asked { region: &region, payload: &payload, now, draw })
     });
     handled.await.map_or_else(|error| Handled::Failed(error_chain(&error)), |()| Handled::Done)
+}
+
+/// Keeps a delivery from coming again while it waits; never ends.
+async fn keep(around: &Surroundings, delivery: &Delivery) {
+    loop {
+        around.host.clock.sleep(around.bus.timing().ack_wait / 4).await;
+        if let Err(error) = delivery.in_progress().await {
+            // Should it come again, it is recognised.
+            tracing::debug!(subject = delivery.subject, %error, "a request that waits could not be kept");
+        }
+    }
 }
 
 async fn fact(around: &Surroundings, delivery: &Delivery) -> Handled {
@@ -181,7 +200,9 @@ fn concerns_verifier(fact: &Fact) -> bool {
         Fact::JobChanged(changed) => {
             matches!(changed.job.detail, JobDetail::Restore { test_run: Some(_), .. } | JobDetail::Verification { .. })
         }
+        Fact::JobNoted(noted) => matches!(noted.job.detail, JobDetail::Restore { validation: Some(_), .. }),
         Fact::RecoveryPointCreated(_)
+        | Fact::RecoveryPointChanged(_)
         | Fact::RecoveryPointDeleted(_)
         | Fact::VerdictReached(_)
         | Fact::RequestAccepted(_)

@@ -17,6 +17,10 @@ pub(crate) struct Pick {
     pub(crate) resource_type: ResourceType,
     /// Hours that what is restored stays after the verdict.
     pub(crate) validation_window_hours: u32,
+    /// The credential profile of the restore.
+    pub(crate) iam_role: Option<String>,
+    /// Metadata of the restore that the selection gives.
+    pub(crate) metadata: BTreeMap<String, String>,
     /// The recovery point, or why there is none.
     pub(crate) choice: Result<RecoveryPoint, String>,
 }
@@ -32,6 +36,8 @@ pub(crate) fn pick(plan: &RestoreTestingPlan, points: &[RecoveryPoint], now: Tim
                 resource,
                 resource_type: selection.resource_type,
                 validation_window_hours: selection.validation_window_hours,
+                iam_role: selection.iam_role.clone(),
+                metadata: selection.restore_metadata_overrides.clone(),
             });
         }
     }
@@ -40,7 +46,8 @@ pub(crate) fn pick(plan: &RestoreTestingPlan, points: &[RecoveryPoint], now: Tim
 
 /// The resources a selection takes. Those that are named are taken even if nothing is known of them.
 fn selected(selection: &RestoreTestingSelection, points: &[RecoveryPoint]) -> BTreeSet<Arn> {
-    let takes_all = selection.protected_resources.iter().any(|resource| resource == "*");
+    // Conditions alone choose among all.
+    let takes_all = selection.protected_resources.is_empty() || selection.protected_resources.iter().any(|r| r == "*");
     let candidates: BTreeSet<Arn> = if takes_all {
         points.iter().filter(|p| p.resource_type == selection.resource_type).map(|p| p.resource.clone()).collect()
     } else {
@@ -97,6 +104,7 @@ fn is_eligible(
     // One that was not captured whole is eligible: the verdict on it fails and says so, which nobody should miss.
     matches!(point.status, RecoveryPointStatus::Completed | RecoveryPointStatus::Partial)
         && point.resource_type == selection.resource_type
+        && plan.recovery_point_kinds.contains(&point.kind)
         && matches_any(&plan.include_vaults)
         && !matches_any(&plan.exclude_vaults)
         && age <= window

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use job_bus::Bus;
 use job_events::subjects::{self, Service};
-use job_events::{Answer, Query, RecoveryPointCreated};
-use job_model::{Arn, Region};
+use job_events::{Answer, Query, RecoveryPointCreated, ScanKind, ScanRow};
+use job_model::Region;
 use service_host::{Host, error_chain};
 use state_store::StateStore;
 
@@ -39,28 +39,27 @@ pub(crate) async fn recovery_points(state: &StateStore, bus: &Bus, region: &Regi
 
 async fn learn(state: &StateStore, bus: &Bus, region: &Region) -> Result<usize, String> {
     let mut learned = 0;
-    // By vault, because an answer must fit into one message.
-    for vault in vaults(bus, region).await? {
-        let query = Query::ListRecoveryPoints { vault: Some(vault), resource: None };
-        let points = match ask(bus, region, &query).await? {
-            Answer::RecoveryPoints(points) => points,
+    let mut after = None;
+    loop {
+        let query = Query::Scan { kind: ScanKind::RecoveryPoints, after, limit: None };
+        let page = match ask(bus, region, &query).await? {
+            Answer::Scan(page) => page,
             other => return Err(unexpected(&other)),
         };
-        learned += points.len();
+        learned += page.rows.len();
         let stored = commit(state, move |tx| {
-            points
-                .into_iter()
-                .try_for_each(|recovery_point| handlers::project(tx, RecoveryPointCreated { recovery_point }.into()))
+            page.rows.into_iter().try_for_each(|row| match row {
+                ScanRow::RecoveryPoint(point) => {
+                    handlers::project(tx, RecoveryPointCreated { recovery_point: *point }.into())
+                }
+                _ => Ok(()),
+            })
         });
         stored.await.map_err(|error| error_chain(&error))?;
-    }
-    Ok(learned)
-}
-
-async fn vaults(bus: &Bus, region: &Region) -> Result<Vec<Arn>, String> {
-    match ask(bus, region, &Query::ListVaults).await? {
-        Answer::Vaults(vaults) => Ok(vaults.into_iter().map(|vault| vault.access.arn).collect()),
-        other => Err(unexpected(&other)),
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(learned),
+        }
     }
 }
 

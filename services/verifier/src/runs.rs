@@ -5,8 +5,8 @@ use job_events::{
     ResourceUnproven, RestoreTest, RestoreTestEnded, RestoreTestStarted, StartRestore, StopJob, VerdictReached,
 };
 use job_model::{
-    Arn, Finding, FindingKind, JobId, OverwritePolicy, RecoveryPoint, Region, RestoreTarget, Severity, TestRunId,
-    Verdict, VerdictStatus,
+    AccountId, Arn, Finding, FindingKind, JobId, OverwritePolicy, RecoveryPoint, Region, RestoreTarget,
+    RestoreTestingPlan, Severity, TestRunId, Verdict, VerdictStatus,
 };
 use state_store::{StoreError, Tx};
 
@@ -22,6 +22,8 @@ pub(crate) struct Rules {
     pub(crate) speaker: Speaker,
     /// The regions with a planner to ask.
     pub(crate) regions: Vec<Region>,
+    /// The installation's own account: that of plans without one.
+    pub(crate) account: AccountId,
     /// A run that has not ended after this long is timed out.
     pub(crate) run_timeout: SignedDuration,
 }
@@ -43,7 +45,12 @@ pub(crate) fn begin(
     draw: Draw,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let picks = pick(&plan.plan, &store::all_points(tx)?, now, draw.random);
+    let mut kept = plan.clone();
+    kept.plan.last_started_at = Some(now);
+    store::put_plan(tx, &kept)?;
+    let points: Vec<RecoveryPoint> =
+        store::all_points(tx)?.into_iter().filter(|point| is_in_scope(&plan.plan, point)).collect();
+    let picks = pick(&plan.plan, &points, now, draw.random);
     let row = RunRow {
         id: draw.id,
         plan: plan.plan.name.clone(),
@@ -67,6 +74,43 @@ pub(crate) fn begin(
         add_entry(tx, rules, &row, pick, now)?;
     }
     end_if_judged(tx, rules, row.id, now)
+}
+
+/// A plan with an account tests what that account has in the plan's region.
+fn is_in_scope(plan: &RestoreTestingPlan, point: &RecoveryPoint) -> bool {
+    plan.account.as_ref().is_none_or(|account| account.as_str() == point.vault.account())
+        && plan.region.as_ref().is_none_or(|region| region.as_str() == point.vault.region())
+}
+
+/// The id of the request for the restore of a resource in a run.
+fn request_id(run: TestRunId, resource: &Arn) -> String {
+    run.derive(&format!("restore:{resource}")).to_string()
+}
+
+/// Forgets runs that ended before an instant; how many there were.
+pub(crate) fn forget(tx: &mut Tx<'_>, before: Timestamp) -> Result<usize, StoreError> {
+    let old: Vec<RunRow> =
+        store::all_runs(tx)?.into_iter().filter(|run| run.ended_at.is_some_and(|at| at < before)).take(100).collect();
+    for run in &old {
+        let requests: Vec<String> =
+            store::entries(tx, run.id)?.iter().map(|entry| request_id(run.id, &entry.resource)).collect();
+        store::delete_run(tx, run.id, &requests)?;
+    }
+    Ok(old.len())
+}
+
+/// Takes over that somebody outside found a restore wrong that the check found right. Nothing raises a verdict.
+pub(crate) fn lowered(tx: &mut Tx<'_>, run: TestRunId, resource: &Arn, verdict: &Verdict) -> Result<(), StoreError> {
+    match store::entry(tx, run, resource)? {
+        Some(mut entry)
+            if verdict.status == VerdictStatus::Failed
+                && entry.verdict.as_ref().is_some_and(|before| before.status == VerdictStatus::Successful) =>
+        {
+            entry.verdict = Some(verdict.clone());
+            store::put_entry(tx, run, &entry)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn add_entry(tx: &mut Tx<'_>, rules: &Rules, run: &RunRow, pick: &Pick, now: Timestamp) -> Result<(), StoreError> {
@@ -129,8 +173,10 @@ fn ask_for_restore(
             restore_testing_plan: run.plan.clone(),
             validation_window_hours: pick.validation_window_hours,
         }),
+        metadata: pick.metadata.clone(),
+        iam_role: pick.iam_role.clone(),
     };
-    let id = run.id.derive(&format!("restore:{}", pick.resource)).to_string();
+    let id = request_id(run.id, &pick.resource);
     store::put_request(tx, &id, run.id, &pick.resource)?;
     // The restore and its verdict belong to the trace of the backup: one story from schedule to proof.
     rules.speaker.ask_planner(tx, region, id, &request.into(), point.traceparent.clone(), now)

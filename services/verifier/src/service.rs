@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::loops::{self, Surroundings};
+use crate::reading::Reading;
 use crate::runs::Rules;
 use crate::speak::Speaker;
 use crate::verify::VerifyWork;
@@ -52,6 +53,7 @@ impl Service for Verifier {
         let rules = Rules {
             speaker: Speaker::new(&source, host.clock.now()),
             regions: buses.keys().cloned().collect(),
+            account: config.account()?,
             run_timeout: SignedDuration::try_from(config.run_timeout).unwrap_or(SignedDuration::MAX),
         };
         let relay_stop = CancellationToken::new();
@@ -85,7 +87,8 @@ async fn serve(
 ) -> Result<(), ServiceError> {
     let mut tasks = JoinSet::new();
     let mut learned = false;
-    tasks.spawn(upkeep::run(state.clone(), buses.clone(), host.clone()));
+    let reading = Reading::new(buses.clone(), host.clock.clone());
+    tasks.spawn(upkeep::run(state.clone(), buses.clone(), host.clone(), config.keep_runs));
     for (region, bus) in buses {
         let around = Arc::new(Surroundings {
             state: state.clone(),
@@ -94,6 +97,7 @@ async fn serve(
             host: host.clone(),
             bus: bus.clone(),
             region: region.clone(),
+            reading: reading.clone(),
         });
         // First, so that the requests on the same connection below prove that the server knows of it.
         let questions = loops::listen(&around)
@@ -127,7 +131,7 @@ async fn serve(
         host.health.ready("regions");
     }
     let moments = (host.clock.clone(), host.ids.clone());
-    tasks.spawn(timers::serve(state.clone(), ledger.clone(), rules.clone(), moments, host.stop.clone()));
+    tasks.spawn(timers::serve(state.clone(), ledger.clone(), rules.clone(), reading, moments, host.stop.clone()));
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
             // A panic is a bug; the process ends, and the next one goes on from what is durable.
@@ -146,6 +150,7 @@ fn work(config: &Config, host: &Host) -> Arc<VerifyWork> {
         surroundings: vault_engine::Surroundings::new(move || clock.now()),
         clock: host.clock.clone(),
         threads: config.threads(),
+        postgres: Arc::new(config.postgres.clone()),
     })
 }
 

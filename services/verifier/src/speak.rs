@@ -121,14 +121,19 @@ impl Speaker {
         answer: Result<Option<String>, Refusal>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.say_answer(tx, region, request_id, &answer_fact(request_id, answer), now)
+    }
+
+    /// Says an answer to a request, for the first time or again.
+    pub(crate) fn say_answer(
+        &self,
+        tx: &mut Tx<'_>,
+        region: &Region,
+        request_id: &str,
+        fact: &Fact,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let request_id = request_id.to_owned();
-        let fact: Fact = match answer {
-            Ok(result) => RequestAccepted { request_id: request_id.clone(), job_id: None, result }.into(),
-            Err(Refusal { code, field, message }) => {
-                tracing::info!(request.id = request_id, code, field, message, "request refused");
-                RequestRejected { request_id: request_id.clone(), code: code.to_owned(), field, message }.into()
-            }
-        };
         let saying = Saying {
             region,
             // Ids of requests may hold anything; this may stand in a subject and is the same for the same id.
@@ -138,7 +143,7 @@ impl Speaker {
             causation: (!request_id.is_empty()).then_some(request_id),
             traceparent: None,
         };
-        self.fact(tx, saying, &fact, now)
+        self.fact(tx, saying, fact, now)
     }
 
     fn envelope(
@@ -151,5 +156,18 @@ impl Speaker {
         // Our own types always encode; a null would be refused by its reader, by name, rather than lost.
         let data = data.unwrap_or(serde_json::Value::Null);
         Envelope::new(id, self.source.to_string(), event_type, now, data)
+    }
+}
+
+/// The answer to a request as a fact.
+pub(crate) fn answer_fact(request_id: &str, answer: Result<Option<String>, Refusal>) -> Fact {
+    let request_id = request_id.to_owned();
+    match answer {
+        Ok(result) => RequestAccepted { request_id, job_id: None, result }.into(),
+        Err(Refusal { code, field, message }) => {
+            tracing::info!(request.id = request_id, code, field, message, "request refused");
+            let code = code.to_owned();
+            RequestRejected { request_id, code, field, message, arn: None, creator_request_id: None }.into()
+        }
     }
 }

@@ -11,8 +11,9 @@ use service_host::{Clock, Ids};
 use state_store::{StateStore, StoreError, Tx};
 use tokio_util::sync::CancellationToken;
 
+use crate::reading::Reading;
 use crate::runs::{self, Draw, Rules};
-use crate::store;
+use crate::store::{self, PlanKey};
 
 /// How often timers are looked at. Schedules have minutes, so a start is late by at most this.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ pub(crate) fn due(plan: &RestoreTestingPlan, served_until: Timestamp, now: Times
 /// What is to be done now.
 #[derive(Debug, Default)]
 struct Waiting {
-    plans: Vec<String>,
+    plans: Vec<PlanKey>,
     runs: Vec<TestRunId>,
 }
 
@@ -43,7 +44,7 @@ fn waiting(tx: &Tx<'_>, now: Timestamp) -> Result<Waiting, StoreError> {
         plans: plans
             .into_iter()
             .filter(|row| due(&row.plan, row.served_until, now).is_some())
-            .map(|row| row.plan.name)
+            .map(|row| PlanKey::of(&row))
             .collect(),
         runs: runs.into_iter().filter(|run| run.deadline <= now).map(|run| run.id).collect(),
     })
@@ -53,14 +54,14 @@ fn waiting(tx: &Tx<'_>, now: Timestamp) -> Result<Waiting, StoreError> {
 pub(crate) fn start_due(
     tx: &mut Tx<'_>,
     rules: &Rules,
-    name: &str,
+    key: &PlanKey,
     draw: Draw,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let Some(mut row) = store::plan(tx, name)? else { return Ok(()) };
+    let Some(mut row) = store::plan(tx, key)? else { return Ok(()) };
     let Some(due) = due(&row.plan, row.served_until, now) else { return Ok(()) };
     if due.missed() > 0 {
-        tracing::warn!(plan = name, missed = due.missed(), "restore tests were missed; the last one is caught up");
+        tracing::warn!(plan = key.name, missed = due.missed(), "restore tests were missed; the last one is caught up");
     }
     row.served_until = due.at;
     store::put_plan(tx, &row)?;
@@ -72,11 +73,12 @@ pub(crate) async fn serve(
     state: StateStore,
     ledger: Ledger,
     rules: Rules,
+    reading: Reading,
     (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        if let Err(error) = glance(&state, &ledger, &rules, &*clock, &*ids).await {
+        if let Err(error) = glance(&state, &ledger, &rules, &reading, &*clock, &*ids).await {
             tracing::error!(error = service_host::error_chain(&error), "timers could not be served");
         }
         tokio::select! {
@@ -90,15 +92,19 @@ async fn glance(
     state: &StateStore,
     ledger: &Ledger,
     rules: &Rules,
+    reading: &Reading,
     clock: &dyn Clock,
     ids: &dyn Ids,
 ) -> Result<(), StoreError> {
     let now = clock.now();
     let waiting = state.read(move |tx| waiting(tx, now)).await?;
-    for name in waiting.plans {
+    if !waiting.plans.is_empty() {
+        reading.catch_up().await;
+    }
+    for key in waiting.plans {
         let draw = Draw { id: TestRunId::new(ids.uuid()), random: ids.random_u64() };
         let rules = rules.clone();
-        commit(state, move |tx| start_due(tx, &rules, &name, draw, now)).await?;
+        commit(state, move |tx| start_due(tx, &rules, &key, draw, now)).await?;
         ledger.kick();
     }
     for run in waiting.runs {

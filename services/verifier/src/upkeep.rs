@@ -11,6 +11,8 @@ use service_host::{Host, error_chain};
 use state_store::{StateStore, StoreError, TransactError};
 use telemetry::KeyValue;
 
+use crate::{runs, store};
+
 /// How often the buses are looked at and gauges are set.
 const GLANCE: Duration = Duration::from_secs(1);
 /// How often the state is exported.
@@ -20,8 +22,11 @@ const FIRST_EXPORT_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// How long handled messages are remembered: longer than the stream of facts keeps them.
 const REMEMBER: SignedDuration = SignedDuration::from_hours(91 * 24);
 
+/// How long answers to requests are remembered.
+const ANSWERS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// Runs until told to stop.
-pub(crate) async fn run(state: StateStore, buses: BTreeMap<Region, Bus>, host: Host) {
+pub(crate) async fn run(state: StateStore, buses: BTreeMap<Region, Bus>, host: Host, keep_runs: Duration) {
     let after = |now: Timestamp, wait| now.checked_add(wait).unwrap_or(Timestamp::MAX);
     let mut export_at = after(host.clock.now(), FIRST_EXPORT_AFTER);
     while !host.stop.is_cancelled() {
@@ -36,6 +41,7 @@ pub(crate) async fn run(state: StateStore, buses: BTreeMap<Region, Bus>, host: H
                 }
             }
             forget(&state, host.clock.now()).await;
+            forget_runs(&state, host.clock.now(), keep_runs).await;
         }
         tokio::select! {
             () = host.stop.cancelled() => {}
@@ -79,6 +85,26 @@ async fn forget(state: &StateStore, now: Timestamp) {
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(error = error_chain(&error), "old messages cannot be forgotten");
+                return;
+            }
+        }
+    }
+}
+
+/// Answers to requests are kept for a week, runs for as long as the configuration says.
+async fn forget_runs(state: &StateStore, now: Timestamp, keep: Duration) {
+    let keep = SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX);
+    let runs_before = now.checked_sub(keep).unwrap_or(Timestamp::MIN);
+    let answers_before = now.checked_sub(ANSWERS_KEPT).unwrap_or(Timestamp::MIN);
+    loop {
+        let forgotten: Result<usize, TransactError<StoreError>> = state
+            .transact(move |tx| Ok(runs::forget(tx, runs_before)? + store::forget_answers(tx, answers_before)?))
+            .await;
+        match forgotten {
+            Ok(0) => return,
+            Ok(count) => tracing::debug!(count, "old runs and answers forgotten"),
+            Err(error) => {
+                tracing::error!(error = error_chain(&error), "old runs cannot be forgotten");
                 return;
             }
         }

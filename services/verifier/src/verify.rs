@@ -7,9 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use attempt_control::{Steering, WorkError, off_the_runtime};
 use driver_api::{Check, CheckRequest, DriverError, SnapshotReader, file_path};
+use driver_postgres::PostgresSettings;
 use jiff::{SignedDuration, Timestamp};
 use job_events::{Fact, OrderBody, VerdictReached, VerifyRestore};
-use job_model::{FailureCode, Finding, FindingKind, Progress, Severity, VerdictStatus};
+use job_model::{FailureCode, Finding, FindingKind, PhaseTiming, Progress, Severity, VerdictStatus};
 use order_runner::{Attempt, Work, WorkFailure};
 use service_host::Clock;
 use telemetry::KeyValue;
@@ -25,6 +26,7 @@ pub(crate) struct VerifyWork {
     pub(crate) surroundings: Surroundings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) threads: usize,
+    pub(crate) postgres: Arc<PostgresSettings>,
 }
 
 #[async_trait]
@@ -34,7 +36,7 @@ impl Work for VerifyWork {
         off_the_runtime(move || match order {
             OrderBody::VerifyRestore(order) => {
                 let steering = Steering::new(attempt.control());
-                let (judgement, progress) = tools.verify(&order, &steering)?;
+                let (judgement, progress, check_steps) = tools.verify(&order, &steering)?;
                 count(&order, &judgement);
                 Ok(VerdictReached {
                     attempt: attempt.header(judgement.verdict.judged_at),
@@ -45,6 +47,7 @@ impl Work for VerifyWork {
                     verdict: judgement.verdict,
                     findings: judgement.findings,
                     rto_phases: judgement.rto_phases,
+                    check_steps,
                     progress,
                 }
                 .into())
@@ -59,7 +62,11 @@ impl Work for VerifyWork {
 }
 
 impl VerifyWork {
-    fn verify(&self, order: &VerifyRestore, steering: &Steering) -> Result<(Judgement, Progress), WorkError> {
+    fn verify(
+        &self,
+        order: &VerifyRestore,
+        steering: &Steering,
+    ) -> Result<(Judgement, Progress, Vec<PhaseTiming>), WorkError> {
         let verify_started_at = self.clock.now();
         let mut findings: Vec<Finding> = capture_finding(order.exception_count).into_iter().collect();
         let mut check_started_at = verify_started_at;
@@ -87,7 +94,9 @@ impl VerifyWork {
             capture_ended_at: order.capture_ended_at,
             bytes: check.bytes,
             items: check.items,
+            rto_phases: std::mem::take(&mut check.rto_phases),
         };
+        let check_steps = std::mem::take(&mut check.steps);
         let progress = Progress {
             bytes_total: Some(check.bytes),
             bytes_done: check.bytes,
@@ -97,7 +106,7 @@ impl VerifyWork {
             ..steering.progress()
         };
         findings.extend(check.findings);
-        Ok((judge(findings, &measured, order.restore_job_id), progress))
+        Ok((judge(findings, &measured, order.restore_job_id), progress, check_steps))
     }
 
     /// Compares what was restored with what was captured.
@@ -107,7 +116,7 @@ impl VerifyWork {
         steering: &Steering,
         check_started_at: &mut Timestamp,
     ) -> Result<Check, WorkError> {
-        let driver = driver(order.resource_type)?;
+        let driver = driver(order.resource_type, &self.postgres)?;
         let restored = file_path(&order.restored_location).map_err(WorkError::Target)?;
         let vault = Vault::open(&order.vault, &self.profiles, &self.surroundings)?;
         let snapshot = order.snapshot_id.parse().map_err(|_| {
@@ -127,6 +136,7 @@ impl VerifyWork {
             reader: &reader,
             description: &description,
             restored: &restored,
+            options: &order.metadata,
             privileged: is_root(),
             parallelism: self.threads,
             control: steering,

@@ -1,10 +1,10 @@
 //! What a capture is given and what it gives back.
 
 use jiff::Timestamp;
-use job_model::{Consistency, ReadException};
+use job_model::{ChangeMethod, Consistency, ReadException, SourceView};
 use vault_format::Id;
 
-use crate::{CaptureWriter, Control, SnapshotReader};
+use crate::{CaptureWriter, Control, SnapshotReader, Tracking};
 
 /// The newest recovery point of the same resource in the same vault.
 pub struct ParentPoint<'a> {
@@ -41,6 +41,8 @@ pub struct CaptureRequest<'a> {
     pub parent: Option<ParentPoint<'a>>,
     /// How well the resource is at rest.
     pub quiesced: QuiesceOutcome,
+    /// What is kept between captures; none when changes are not to be tracked.
+    pub tracking: Option<&'a dyn Tracking>,
     /// How many threads to use.
     pub parallelism: usize,
     /// Stop and progress.
@@ -52,6 +54,27 @@ pub struct CaptureRequest<'a> {
 impl std::fmt::Debug for CaptureRequest<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CaptureRequest").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+/// How a driver read its source. How much it read is in the progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// How it found what had changed.
+    pub method: ChangeMethod,
+    /// What it read from.
+    pub view: SourceView,
+    /// Bytes on the source's file system that only what was kept of the parent kept from being freed, as far as was seen.
+    pub held_bytes: Option<u64>,
+    /// Why it could not track changes this time although it should have; somebody is told.
+    pub fallback: Option<String>,
+}
+
+impl Reading {
+    /// Read from the source itself, without tracking.
+    #[must_use]
+    pub const fn live(method: ChangeMethod) -> Self {
+        Self { method, view: SourceView::Live, held_bytes: None, fallback: None }
     }
 }
 
@@ -71,6 +94,11 @@ pub struct Capture {
     pub items: u64,
     /// How unchanged data was recognised, in words.
     pub change_detection: String,
+    /// The same for programs.
+    pub reading: Reading,
+    /// What stays beside the resource for the next capture to compare with, once this one is committed: the driver's own
+    /// words, given back as [`Tracking::base`] and to [`crate::Driver::discard`]. None when nothing stays.
+    pub remains: Option<serde_json::Value>,
     /// Everything that was not captured as it should be.
     pub exceptions: Vec<ReadException>,
     /// Facts for the restore: sizes, versions, positions. Stands in `recovery-point.json` under `driver`.

@@ -33,6 +33,16 @@ pub trait Driver: Send + Sync {
     /// When the resource as a whole cannot be captured; single entries that cannot go into `exceptions`.
     fn capture(&self, request: CaptureRequest<'_>) -> Result<Capture, DriverError>;
 
+    /// Removes what a capture left beside the resource: [`crate::Capture::remains`] of one that is no longer needed, or what
+    /// [`crate::Tracking::intend`] was told by one that never came to its end. What is gone already is success.
+    ///
+    /// # Errors
+    /// When something is still there; it is tried again.
+    fn discard(&self, remains: &serde_json::Value) -> Result<(), DriverError> {
+        let _nothing_is_ever_left = remains;
+        Ok(())
+    }
+
     /// Restores into the target. May be repeated after a crash with the same request: it goes on where it was. What is
     /// damaged in the vault is found before anything that exists is overwritten.
     ///

@@ -63,6 +63,17 @@ pub enum DriverError {
         /// What is missing or wrong.
         problem: String,
     },
+    /// The service that holds the resource refused or failed.
+    #[error("{problem}")]
+    Service {
+        /// The code for facts, scripts and alerts.
+        code: FailureCode,
+        /// What happened and how to mend it.
+        problem: String,
+        /// The service's own words.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// The vault could not take it.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -93,6 +104,7 @@ impl DriverError {
             (Self::NotFound { .. } | Self::BadLocation { .. }, Side::Target) => FailureCode::TargetInvalid,
             (Self::Io { source, .. }, _) => io_code(source, side),
             (Self::TargetExists { .. }, _) => FailureCode::TargetExists,
+            (Self::Service { code, .. }, _) => *code,
             (Self::Escape { .. }, _) => FailureCode::TargetEscape,
             (Self::Hook { .. }, _) => FailureCode::HookFailed,
             (Self::NotOurs { .. }, _) => FailureCode::VaultDamaged,

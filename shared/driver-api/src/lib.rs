@@ -16,9 +16,12 @@ pub mod queue;
 mod quiesce;
 mod reader;
 mod restore;
+mod stream;
+mod tracking;
+mod write_back;
 mod writer;
 
-pub use capture::{Capture, CaptureRequest, ParentPoint, QuiesceOutcome};
+pub use capture::{Capture, CaptureRequest, ParentPoint, QuiesceOutcome, Reading};
 pub use control::{Control, NoControl};
 pub use driver::{Driver, Probe};
 pub use error::{DriverError, Side};
@@ -26,4 +29,9 @@ pub use location::{file_location, file_path};
 pub use quiesce::{HookErrorPolicy, InvalidHooks, QuiesceHooks, QuiesceLevel, Quiesced, Thawed};
 pub use reader::{BlobSpan, ContentRequest, ContentSink, FileReader, ReadError, SnapshotReader};
 pub use restore::{Check, CheckRequest, RestoreRequest, Restored};
+pub use stream::{
+    BuildStream, LookAtStream, PieceSpan, StreamCommitted, StreamContent, StreamSource, StreamState, StreamStore,
+};
+pub use tracking::{Tracking, TrackingSettings};
+pub use write_back::write_back_while;
 pub use writer::{CaptureWriter, Chunking, FileContent, WriteError};

@@ -1,5 +1,6 @@
 //! What restores and checks are given and give back.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use job_model::{Finding, OverwritePolicy, PhaseTiming};
@@ -7,6 +8,7 @@ use job_model::{Finding, OverwritePolicy, PhaseTiming};
 use crate::{Control, SnapshotReader};
 
 /// What a driver is to restore.
+#[derive(Clone, Copy)]
 pub struct RestoreRequest<'a> {
     /// The snapshot; its root holds `data` and `holdfast`.
     pub reader: &'a dyn SnapshotReader,
@@ -18,6 +20,8 @@ pub struct RestoreRequest<'a> {
     pub overwrite: OverwritePolicy,
     /// Paths below the resource to restore; empty for all.
     pub include: &'a [String],
+    /// What the request says beyond that, by AWS's names of restore metadata; each driver says what it understands.
+    pub options: &'a BTreeMap<String, String>,
     /// How many threads to use.
     pub parallelism: usize,
     /// Stop and progress.
@@ -47,6 +51,7 @@ pub struct Restored {
 }
 
 /// What a driver is to check.
+#[derive(Clone, Copy)]
 pub struct CheckRequest<'a> {
     /// The snapshot as it was captured; its root was compared with the digest taken at capture.
     pub reader: &'a dyn SnapshotReader,
@@ -54,6 +59,8 @@ pub struct CheckRequest<'a> {
     pub description: &'a serde_json::Value,
     /// What was restored.
     pub restored: &'a Path,
+    /// What the restore test says beyond that, as in [`RestoreRequest::options`].
+    pub options: &'a BTreeMap<String, String>,
     /// Whether the restore ran as root; without it owners and some attributes are not compared.
     pub privileged: bool,
     /// How many threads to use.
@@ -82,4 +89,10 @@ pub struct Check {
     pub bytes: u64,
     /// Entries compared.
     pub items: u64,
+    /// Steps of the check with their times, in order; empty where there is only one.
+    pub steps: Vec<PhaseTiming>,
+    /// Phases between the end of the restore and the first correct read that a recovery has too, where the check had to go
+    /// through them: a server's start. Empty where the first correct read needs nothing but the files; what a check does
+    /// besides does not count into the RTO then.
+    pub rto_phases: Vec<PhaseTiming>,
 }

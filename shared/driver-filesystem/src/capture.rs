@@ -7,8 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use driver_api::{Capture, CaptureRequest, Chunking, DriverError, QuiesceOutcome};
-use job_model::{Consistency, ExceptionKind, Progress, ReadException};
+use driver_api::{Capture, CaptureRequest, Chunking, DriverError, QuiesceOutcome, Reading};
+use file_clones::CLONES_DIRECTORY;
+use job_model::{ChangeMethod, Consistency, ExceptionKind, Progress, ReadException};
 use parking_lot::Mutex;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -102,6 +103,11 @@ impl Walk<'_> {
             } else {
                 "full read by hashing".to_owned()
             },
+            reading: Reading::live(match self.parent {
+                Some(_) => ChangeMethod::FileMetadata,
+                None => ChangeMethod::FullRead,
+            }),
+            remains: None,
             exceptions: found.exceptions,
         })
     }
@@ -247,6 +253,10 @@ impl Walk<'_> {
                     continue;
                 }
             };
+            if name == CLONES_DIRECTORY.as_bytes() && stat.is_dir() && stat.mode & 0o777 == 0o700 {
+                // Clones of images that are captured for themselves; each would be all of its image once more.
+                continue;
+            }
             self.entry(
                 &directory,
                 &fd,

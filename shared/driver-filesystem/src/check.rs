@@ -76,7 +76,7 @@ fn compare(request: &CheckRequest<'_>, plan: &Plan, until_first: bool) -> Result
         first_correct_read_ms = Some((request.elapsed_ms)());
     }
     let items = plan.below_root().len() as u64;
-    Ok(Check { findings, first_correct_read_ms, bytes: comparison.bytes.into_inner(), items })
+    Ok(Check { findings, first_correct_read_ms, bytes: comparison.bytes.into_inner(), items, ..Check::default() })
 }
 
 struct Comparison<'a> {

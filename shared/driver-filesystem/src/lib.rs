@@ -10,6 +10,7 @@
 //!
 //! A capture stays on the file system (and mount) of the resource's root. Directories on which something else is mounted
 //! are kept as empty directories, files on which something is mounted are left out; both are listed in the facts.
+//! Directories `.holdfast-clones` with mode 0700 are left out: they hold clones of volumes that are captured for themselves.
 //!
 //! # How a change is noticed
 //!

@@ -12,11 +12,13 @@ mod target;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use driver_api::{DriverError, RestoreRequest, Restored};
+use driver_api::{DriverError, RestoreRequest, Restored, write_back_while};
 use job_model::{OverwritePolicy, PhaseTiming, Progress};
 use sha2::{Digest, Sha256};
 
+use crate::io_error;
 use crate::plan::Plan;
 use decide::Action;
 use destination::Destination;
@@ -24,6 +26,9 @@ use driver_api::compare::ZeroChunks;
 use findings::Findings;
 
 pub(crate) use target::{Target, open_beneath};
+
+/// Between two times that what was written is brought to the disk. Making files waits for the journal meanwhile.
+const WRITE_BACK_PAUSE: Duration = Duration::from_millis(700);
 
 /// Restores a tree.
 pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError> {
@@ -41,6 +46,7 @@ pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError>
         request,
         target: &destination.target,
         policy: destination.policy,
+        staged: destination.is_new(),
         key: &key,
         zeros: ZeroChunks::default(),
         findings: Findings::default(),
@@ -56,9 +62,13 @@ pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError>
     phases.end("plan");
     destination.begin(&key)?;
     work.make_directories()?;
-    work.fetch()?;
-    work.place_others()?;
-    work.place_links()?;
+    let sync = || rustix::fs::syncfs(destination.target.root()).map_err(std::io::Error::from);
+    let placed = write_back_while(WRITE_BACK_PAUSE, sync, || {
+        work.fetch()?;
+        work.place_others()?;
+        work.place_links()
+    });
+    placed.map_err(|e| io_error("sync", request.target.display().to_string(), e))??;
     phases.end("fetch");
     work.clean()?;
     work.finish_kept()?;
@@ -82,6 +92,8 @@ struct Work<'a> {
     plan: Plan,
     target: &'a Target,
     policy: OverwritePolicy,
+    /// Whether nobody sees the target before it is whole: then what is missing is made at its own place.
+    staged: bool,
     /// Part of the names of everything temporary.
     key: &'a str,
     zeros: ZeroChunks,

@@ -1,65 +1,64 @@
-//! Reads a volume, but for its holes, with several threads.
+//! Reads a volume, but for its holes and what the parent has, with several threads.
+
+mod extent;
+mod incremental;
+mod trees;
+mod view;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 
-use driver_api::{Capture, CaptureRequest, DriverError, QuiesceOutcome, file_path, queue};
-use job_model::{Consistency, ExceptionKind, Progress, ReadException};
+use driver_api::{Capture, CaptureRequest, DriverError, QuiesceOutcome, ReadError, Reading, file_path, queue};
+use job_model::{ChangeMethod, Consistency, ExceptionKind, Progress, ReadException, SourceView};
 use parking_lot::Mutex;
-use vault_format::{Id, Node, NodeKind, Tree};
+use vault_format::{Node, NodeKind};
 
 use crate::io_error;
-use crate::layout::{CHUNK_BYTES, EXTENT_BYTES, Facts, group_of, name, node};
+use crate::layout::{EXTENT_BYTES, Facts, data, node, section_of};
+use crate::source::Source;
 use crate::volume::{ImageFile, Volume};
+use extent::{Before, Extents};
+use incremental::{Parent, Stored};
+pub(crate) use view::discard;
 
 pub(crate) fn run(request: &CaptureRequest<'_>) -> Result<Capture, DriverError> {
-    let volume = Volume::open(&file_path(request.location)?, request.location)?;
+    let path = file_path(request.location)?;
+    let volume = Volume::open(&path, request.location)?;
     let failed = |error: std::io::Error| io_error("read", request.location, error);
     let before = volume.image_file().map_err(failed)?;
-    let offsets = offsets_with_data(&volume).map_err(|e| failed(e.into()))?;
-    request.control.advance(Progress {
-        bytes_total: Some(volume.size),
-        items_total: Some(offsets.len() as u64),
-        ..Progress::default()
-    });
-    let reading = Reading { request, volume: &volume, zeros: Mutex::default() };
-    let nodes = Mutex::new(BTreeMap::new());
-    queue::for_each(request.parallelism, request.control, &offsets, |&offset| {
-        let node = reading.extent(offset)?;
-        nodes.lock().insert(offset, node);
-        Ok(())
-    })?;
-    let nodes = nodes.into_inner();
-    let items = nodes.len() as u64;
-    let stored: u64 = nodes.keys().map(|offset| EXTENT_BYTES.min(volume.size - offset)).sum();
-    request.control.advance(Progress { bytes_done: volume.size - stored, ..Progress::default() });
-    let mut groups: BTreeMap<u64, Vec<Node>> = BTreeMap::new();
-    for (offset, node) in nodes {
-        groups.entry(group_of(offset)).or_default().push(node);
-    }
-    let mut data = Vec::new();
-    for (offset, nodes) in groups {
-        let subtree = request.writer.write_tree(Tree { nodes })?;
-        data.push(node(name(offset), NodeKind::Dir { subtree }));
-    }
-    let subtree = request.writer.write_tree(Tree { nodes: data })?;
-    let after = volume.image_file().map_err(failed)?;
-    let facts = Facts::new(volume.size, volume.kind, before);
+    let view = view::take(request, &path, volume)?;
+    let extents = Extents::new(request, &view.volume);
+    let (stored, method, fallback) = store(&extents, view.changed.as_deref(), view.fallback)?;
+    let exception = if view.kind == SourceView::Live {
+        written_meanwhile(before, view.volume.image_file().map_err(failed)?)
+    } else {
+        None
+    };
+    let facts = Facts::new(view.volume.size, view.volume.kind, stored.extents, before);
     Ok(Capture {
-        data: node(b"data".to_vec(), NodeKind::Dir { subtree }),
+        data: node(b"data".to_vec(), NodeKind::Dir { subtree: stored.subtree }),
         sidecars: Vec::new(),
         consistency: match request.quiesced {
             QuiesceOutcome::NotQuiesced => Consistency::Crash,
             QuiesceOutcome::Application => Consistency::Application,
             QuiesceOutcome::Filesystem => Consistency::Filesystem,
         },
-        size_bytes: volume.size,
-        items,
-        change_detection: "full read by hashing; holes are not read".to_owned(),
-        exceptions: written_meanwhile(before, after).into_iter().collect(),
+        size_bytes: view.volume.size,
+        items: stored.extents,
+        change_detection: in_words(method).to_owned(),
+        reading: Reading { method, view: view.kind, held_bytes: view.held_bytes, fallback },
+        remains: view.remains,
+        exceptions: exception.into_iter().collect(),
         // Numbers, strings and maps of them always have a JSON form.
         facts: serde_json::to_value(facts).unwrap_or_default(),
     })
+}
+
+const fn in_words(method: ChangeMethod) -> &'static str {
+    match method {
+        ChangeMethod::ExtentComparison => "extents compared with the parent's clone; only what differs is read",
+        ChangeMethod::FullRead | ChangeMethod::FileMetadata => "full read by hashing; holes are not read",
+    }
 }
 
 /// An image file tells by its times that it was written; a device does not.
@@ -71,64 +70,76 @@ fn written_meanwhile(before: Option<ImageFile>, after: Option<ImageFile>) -> Opt
     })
 }
 
+/// Stores what changed where that is known and the parent can be used, else everything.
+fn store(
+    extents: &Extents<'_>,
+    changed: Option<&[Range<u64>]>,
+    fallback: Option<String>,
+) -> Result<(Stored, ChangeMethod, Option<String>), DriverError> {
+    let full = |fallback| Ok((everything(extents)?, ChangeMethod::FullRead, fallback));
+    let (Some(changed), Some(parent)) = (changed, &extents.request.parent) else { return full(fallback) };
+    let facts = match Facts::read(parent.description) {
+        Ok(facts) => facts,
+        Err(error) => return full(Some(format!("the parent cannot be compared with: {error}"))),
+    };
+    let (true, Some(count)) = (facts.is_newest(), facts.extents) else {
+        return full(Some("the parent has the layout of an older version".to_owned()));
+    };
+    announce(extents, count);
+    let stored = data(parent.reader).and_then(|data| {
+        let parent = Parent { reader: parent.reader, data, size: facts.size, extents: count };
+        incremental::store(extents, &parent, changed)
+    });
+    match stored {
+        Ok(stored) => Ok((stored, ChangeMethod::ExtentComparison, fallback)),
+        Err(
+            error @ (DriverError::NotOurs { .. }
+            | DriverError::Read(ReadError::Missing { .. } | ReadError::Damaged { .. })),
+        ) => full(Some(format!("the parent recovery point is damaged: {error}"))),
+        Err(error) => Err(error),
+    }
+}
+
+fn announce(extents: &Extents<'_>, items: u64) {
+    extents.request.control.advance(Progress {
+        bytes_total: Some(extents.source.size()),
+        items_total: Some(items),
+        ..Progress::default()
+    });
+}
+
+/// Stores the whole volume, section by section.
+fn everything(extents: &Extents<'_>) -> Result<Stored, DriverError> {
+    let (request, size) = (extents.request, extents.source.size());
+    let offsets = offsets_with_data(extents.source).map_err(|e| io_error("read", request.location, e))?;
+    announce(extents, offsets.len() as u64);
+    let holes = size - offsets.iter().map(|offset| EXTENT_BYTES.min(size - offset)).sum::<u64>();
+    request.control.advance(Progress { bytes_done: holes, ..Progress::default() });
+    let mut sections: BTreeMap<u64, Node> = BTreeMap::new();
+    let mut count = 0;
+    for section in offsets.chunk_by(|a, b| section_of(*a) == section_of(*b)) {
+        let nodes = Mutex::new(BTreeMap::new());
+        queue::for_each(request.parallelism, request.control, section, |&offset| {
+            if let Some(node) = extents.store(offset, Before::Unknown)? {
+                nodes.lock().insert(offset, node);
+            }
+            Ok(())
+        })?;
+        let nodes = nodes.into_inner();
+        count += nodes.len() as u64;
+        sections.extend(trees::sections(request.writer, nodes)?);
+    }
+    Ok(Stored { subtree: trees::directory(request.writer, sections)?, extents: count })
+}
+
 /// Offsets of the extents that are not all hole.
-fn offsets_with_data(volume: &Volume) -> rustix::io::Result<Vec<u64>> {
+fn offsets_with_data(source: &dyn Source) -> std::io::Result<Vec<u64>> {
     let mut offsets = Vec::new();
     let mut position = 0;
-    while let Some((start, _)) = volume.data_from(position)? {
+    while let Some((start, _)) = source.data_from(position)? {
         let offset = start / EXTENT_BYTES * EXTENT_BYTES;
         offsets.push(offset);
         position = offset + EXTENT_BYTES;
     }
     Ok(offsets)
-}
-
-struct Reading<'a> {
-    request: &'a CaptureRequest<'a>,
-    volume: &'a Volume,
-    /// Ids of chunks of zeros by length.
-    zeros: Mutex<BTreeMap<usize, Id>>,
-}
-
-impl Reading<'_> {
-    fn extent(&self, offset: u64) -> Result<Node, DriverError> {
-        let failed = |error: std::io::Error| io_error("read", self.request.location, error);
-        let end = (offset + EXTENT_BYTES).min(self.volume.size);
-        let mut content = Vec::new();
-        let mut buffer = vec![0; CHUNK_BYTES as usize];
-        let mut position = offset;
-        // The next part of the volume with data, looked for only when the last one is passed.
-        let mut data = Some((offset, offset));
-        while position < end {
-            if self.request.control.is_stopped() {
-                return Err(DriverError::Stopped);
-            }
-            if data.is_some_and(|(_, data_end)| data_end <= position) {
-                data = self.volume.data_from(position).map_err(|e| failed(e.into()))?;
-            }
-            let chunk_end = (position + CHUNK_BYTES).min(end);
-            let chunk = &mut buffer[..(chunk_end - position) as usize];
-            let bytes = chunk.len() as u64;
-            if data.is_some_and(|(start, _)| start < chunk_end) {
-                self.volume.file.read_exact_at(chunk, position).map_err(failed)?;
-                self.request.control.advance(Progress { bytes_read: bytes, bytes_done: bytes, ..Progress::default() });
-                content.push(self.request.writer.write_chunk(chunk)?.0);
-            } else {
-                content.push(self.zeros(chunk.len())?);
-                self.request.control.advance(Progress { bytes_done: bytes, ..Progress::default() });
-            }
-            position = chunk_end;
-        }
-        self.request.control.advance(Progress { items_done: 1, ..Progress::default() });
-        Ok(node(name(offset), NodeKind::File { content, size: end - offset }))
-    }
-
-    fn zeros(&self, length: usize) -> Result<Id, DriverError> {
-        if let Some(id) = self.zeros.lock().get(&length) {
-            return Ok(*id);
-        }
-        let (id, _new) = self.request.writer.write_chunk(&vec![0; length])?;
-        self.zeros.lock().insert(length, id);
-        Ok(id)
-    }
 }

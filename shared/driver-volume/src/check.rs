@@ -55,6 +55,7 @@ fn compare(
         first_correct_read_ms: comparison.first_correct_read_ms.into_inner(),
         bytes: facts.size,
         items: extents.len() as u64,
+        ..Check::default()
     })
 }
 

@@ -13,11 +13,18 @@ pub const CHUNK_BYTES: u64 = 1 << 20;
 /// Length of an extent.
 pub const EXTENT_BYTES: u64 = 64 << 20;
 
-/// Extents in a group.
-pub const GROUP_EXTENTS: u64 = 256;
+/// Length of a group of extents.
+pub const GROUP_BYTES: u64 = 1 << 30;
+
+/// Length of a section of groups.
+pub const SECTION_BYTES: u64 = 64 << 30;
 
 /// Version of the layout in the facts.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// The older layout: no sections, and groups of this length.
+const FORMAT_WITHOUT_SECTIONS: u32 = 1;
+const OLD_GROUP_BYTES: u64 = 16 << 30;
 
 /// What a capture says about the volume; stands under `driver` in `recovery-point.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,35 +35,50 @@ pub(crate) struct Facts {
     pub(crate) kind: Kind,
     chunk_bytes: u64,
     extent_bytes: u64,
+    /// Extents that are not all hole; absent in the older layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) extents: Option<u64>,
     /// Attributes of the image file, where it is one.
     #[serde(default)]
     pub(crate) image_file: Option<ImageFile>,
 }
 
 impl Facts {
-    pub(crate) fn new(size: u64, kind: Kind, image_file: Option<ImageFile>) -> Self {
-        Self { format: FORMAT, size, kind, chunk_bytes: CHUNK_BYTES, extent_bytes: EXTENT_BYTES, image_file }
+    pub(crate) fn new(size: u64, kind: Kind, extents: u64, image_file: Option<ImageFile>) -> Self {
+        let (chunk_bytes, extent_bytes) = (CHUNK_BYTES, EXTENT_BYTES);
+        Self { format: FORMAT, size, kind, chunk_bytes, extent_bytes, extents: Some(extents), image_file }
+    }
+
+    /// Whether it has the layout that this version writes.
+    pub(crate) const fn is_newest(&self) -> bool {
+        self.format == FORMAT
     }
 
     pub(crate) fn read(description: &serde_json::Value) -> Result<Self, DriverError> {
         let broken = |problem: String| DriverError::NotOurs { problem };
         let driver = description.get("driver").ok_or_else(|| broken("it has no `driver` facts".to_owned()))?;
         let facts: Self = serde_json::from_value(driver.clone()).map_err(|e| broken(format!("its facts: {e}")))?;
-        if (facts.format, facts.chunk_bytes, facts.extent_bytes) != (FORMAT, CHUNK_BYTES, EXTENT_BYTES) {
+        let known = matches!(facts.format, FORMAT_WITHOUT_SECTIONS | FORMAT);
+        if !known || (facts.chunk_bytes, facts.extent_bytes) != (CHUNK_BYTES, EXTENT_BYTES) {
             return Err(broken(format!("its layout has format `{}`; use a newer version", facts.format)));
         }
         Ok(facts)
     }
 }
 
-/// Name of the extent or group that begins at an offset.
+/// Name of the extent, group or section that begins at an offset.
 pub(crate) fn name(offset: u64) -> Vec<u8> {
     format!("{offset:016x}").into_bytes()
 }
 
 /// Offset of the group that an extent is in.
 pub(crate) const fn group_of(offset: u64) -> u64 {
-    offset / (EXTENT_BYTES * GROUP_EXTENTS) * (EXTENT_BYTES * GROUP_EXTENTS)
+    offset / GROUP_BYTES * GROUP_BYTES
+}
+
+/// Offset of the section that a group or extent is in.
+pub(crate) const fn section_of(offset: u64) -> u64 {
+    offset / SECTION_BYTES * SECTION_BYTES
 }
 
 /// A node of the layout. Its metadata means nothing and never changes, so that the same volume has the same tree.
@@ -92,22 +114,20 @@ pub(crate) struct Extent {
 ///
 /// Fails when a tree is lost or damaged, a chunk is in no index, or the layout is not that of a volume of this size.
 pub(crate) fn extents(reader: &dyn SnapshotReader, facts: &Facts) -> Result<Vec<Extent>, DriverError> {
-    let root = reader.tree(&reader.root())?;
-    let data = root.nodes.iter().find(|node| node.name == b"data").map(|node| &node.kind);
-    let Some(NodeKind::Dir { subtree }) = data else {
-        return Err(DriverError::NotOurs { problem: "it has no directory `data`".to_owned() });
-    };
+    let data = data(reader)?;
     let mut extents = Vec::new();
-    for group in reader.tree(subtree)?.nodes {
-        let NodeKind::Dir { subtree } = group.kind else { return Err(misplaced(&group.name, "is not a directory")) };
-        let offset = parse(&group.name, EXTENT_BYTES * GROUP_EXTENTS, facts.size)?;
-        for file in reader.tree(&subtree)?.nodes {
-            let NodeKind::File { content, size } = &file.kind else { return Err(misplaced(&file.name, "is no file")) };
-            let extent = extent(reader, &file.name, content, *size, facts)?;
-            if group_of(extent.offset) != offset {
-                return Err(misplaced(&file.name, "is in another group"));
+    if facts.is_newest() {
+        for (offset, section) in directories(reader, &data, SECTION_BYTES, facts.size)? {
+            for (group, subtree) in directories(reader, &section, GROUP_BYTES, facts.size)? {
+                if section_of(group) != offset {
+                    return Err(misplaced(&name(group), "is in another section"));
+                }
+                files(reader, &subtree, (group, GROUP_BYTES), facts, &mut extents)?;
             }
-            extents.push(extent);
+        }
+    } else {
+        for (group, subtree) in directories(reader, &data, OLD_GROUP_BYTES, facts.size)? {
+            files(reader, &subtree, (group, OLD_GROUP_BYTES), facts, &mut extents)?;
         }
     }
     extents.sort_by_key(|extent| extent.offset);
@@ -117,6 +137,41 @@ pub(crate) fn extents(reader: &dyn SnapshotReader, facts: &Facts) -> Result<Vec<
     }
 }
 
+/// The directory with the volume.
+pub(crate) fn data(reader: &dyn SnapshotReader) -> Result<Id, DriverError> {
+    let root = reader.tree(&reader.root())?;
+    match root.nodes.iter().find(|node| node.name == b"data").map(|node| &node.kind) {
+        Some(NodeKind::Dir { subtree }) => Ok(*subtree),
+        _ => Err(DriverError::NotOurs { problem: "it has no directory `data`".to_owned() }),
+    }
+}
+
+fn directories(reader: &dyn SnapshotReader, id: &Id, multiple: u64, size: u64) -> Result<Vec<(u64, Id)>, DriverError> {
+    let entry = |entry: Node| match entry.kind {
+        NodeKind::Dir { subtree } => Ok((offset_of(&entry.name, multiple, size)?, subtree)),
+        _ => Err(misplaced(&entry.name, "is not a directory")),
+    };
+    reader.tree(id)?.nodes.into_iter().map(entry).collect()
+}
+
+fn files(
+    reader: &dyn SnapshotReader,
+    id: &Id,
+    (group, length): (u64, u64),
+    facts: &Facts,
+    extents: &mut Vec<Extent>,
+) -> Result<(), DriverError> {
+    for file in reader.tree(id)?.nodes {
+        let NodeKind::File { content, size } = &file.kind else { return Err(misplaced(&file.name, "is no file")) };
+        let extent = extent(reader, &file.name, content, *size, facts)?;
+        if extent.offset / length * length != group {
+            return Err(misplaced(&file.name, "is in another group"));
+        }
+        extents.push(extent);
+    }
+    Ok(())
+}
+
 fn extent(
     reader: &dyn SnapshotReader,
     name: &[u8],
@@ -124,7 +179,7 @@ fn extent(
     size: u64,
     facts: &Facts,
 ) -> Result<Extent, DriverError> {
-    let offset = parse(name, EXTENT_BYTES, facts.size)?;
+    let offset = offset_of(name, EXTENT_BYTES, facts.size)?;
     let length = EXTENT_BYTES.min(facts.size - offset);
     let mut spans = reader.spans(content)?;
     let cut_right =
@@ -142,7 +197,7 @@ fn extent(
     Ok(Extent { offset, length, spans })
 }
 
-fn parse(name: &[u8], multiple: u64, size: u64) -> Result<u64, DriverError> {
+pub(crate) fn offset_of(name: &[u8], multiple: u64, size: u64) -> Result<u64, DriverError> {
     let text = std::str::from_utf8(name).ok().filter(|text| text.len() == 16 && !text.starts_with('+'));
     let offset = text.and_then(|text| u64::from_str_radix(text, 16).ok());
     match offset {
@@ -162,12 +217,13 @@ mod tests {
     #[test]
     fn names_are_offsets_and_nothing_else() {
         assert_eq!(name(EXTENT_BYTES), b"0000000004000000");
-        assert_eq!(parse(b"0000000004000000", EXTENT_BYTES, 1 << 30).unwrap(), EXTENT_BYTES);
+        assert_eq!(offset_of(b"0000000004000000", EXTENT_BYTES, 1 << 30).unwrap(), EXTENT_BYTES);
         let long = name(1 << 40);
         for bad in [&b"../../etc/passwd"[..], b"0000000000000001", b"+000000004000000", b"4000000", &long] {
-            assert!(parse(bad, EXTENT_BYTES, 1 << 30).is_err());
+            assert!(offset_of(bad, EXTENT_BYTES, 1 << 30).is_err());
         }
-        assert_eq!(group_of(255 * EXTENT_BYTES), 0);
-        assert_eq!(group_of(257 * EXTENT_BYTES), 256 * EXTENT_BYTES);
+        assert_eq!(group_of(15 * EXTENT_BYTES), 0);
+        assert_eq!(group_of(17 * EXTENT_BYTES), 16 * EXTENT_BYTES);
+        assert_eq!(section_of(65 * GROUP_BYTES), 64 * GROUP_BYTES);
     }
 }

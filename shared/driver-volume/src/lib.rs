@@ -2,10 +2,12 @@
 //!
 //! # How a volume is stored
 //!
-//! `data/<group>/<extent>`: an extent is a file with 64 MiB of the volume (the last one may be shorter), named by its offset
-//! in the volume as 16 hexadecimal digits; 256 extents lie in a group, named by the offset of its first. Extents are cut
-//! in chunks of 1 MiB, aligned to the volume, so that overwriting in place changes few chunks and few small trees. An extent
-//! that is all hole is absent; within an extent, chunks in holes are the chunk of zeros. Holes are never read.
+//! `data/<section>/<group>/<extent>`: an extent is a file with 64 MiB of the volume (the last one may be shorter), named by
+//! its offset in the volume as 16 hexadecimal digits; 16 extents lie in a group and 64 groups in a section, each named by
+//! the offset of its first byte. Extents are cut in chunks of 1 MiB, aligned to the volume, so that overwriting in place
+//! changes few chunks and few small trees: at most 70 KB of trees for each chunk, however large the volume is. An extent
+//! that is all hole is absent; within an extent, chunks in holes are the chunk of zeros. Holes are never read. (Recovery
+//! points of older versions have no sections and larger groups.)
 //!
 //! # Rebuilding an image without Holdfast
 //!
@@ -14,14 +16,20 @@
 //!
 //! ```sh
 //! truncate -s "$size" image
-//! for extent in data/*/*; do
+//! find data -type f | while read -r extent; do
 //!     dd if="$extent" of=image bs=1M seek=$((0x$(basename "$extent") / 1048576)) conv=notrunc,sparse
 //! done
 //! ```
 //!
 //! # How a change is noticed
 //!
-//! Everything but holes is read and hashed at each capture.
+//! Of an image file on a file system that shares extents (XFS with reflink, btrfs), a clone is taken in an instant and read
+//! in place of the file, and kept until the next recovery point is committed. The extents of both clones say what may have
+//! changed; nothing else is read, and directories in which nothing changed are taken over from the parent unread. See
+//! [`file_clones`] for why that is exact. Where it cannot be done this time (the clone is gone or was changed, the image is
+//! another file, …) everything is read, and the recovery point says why.
+//!
+//! Elsewhere, and of block devices, everything but holes is read and hashed at each capture.
 //!
 //! # Restores
 //!
@@ -33,6 +41,7 @@ mod capture;
 mod check;
 mod layout;
 mod restore;
+mod source;
 mod volume;
 
 use std::path::PathBuf;
@@ -42,7 +51,7 @@ use driver_api::{
 };
 use job_model::ResourceType;
 
-pub use layout::{CHUNK_BYTES, EXTENT_BYTES, GROUP_EXTENTS};
+pub use layout::{CHUNK_BYTES, EXTENT_BYTES, GROUP_BYTES, SECTION_BYTES};
 
 /// The driver for raw volumes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,6 +84,10 @@ impl Driver for VolumeDriver {
 
     fn capture(&self, request: CaptureRequest<'_>) -> Result<Capture, DriverError> {
         capture::run(&request)
+    }
+
+    fn discard(&self, remains: &serde_json::Value) -> Result<(), DriverError> {
+        capture::discard(remains)
     }
 
     fn restore(&self, request: RestoreRequest<'_>) -> Result<Restored, DriverError> {

@@ -121,6 +121,7 @@ impl Work<'_> {
             reader: self.request.reader,
             description: self.request.description,
             restored: self.request.target,
+            options: self.request.options,
             privileged: rustix::process::geteuid().is_root(),
             parallelism: self.request.parallelism,
             control: self.request.control,

@@ -65,11 +65,30 @@ struct StreamState {
     last_seq: u64,
 }
 
+/// How far a durable consumer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerProgress {
+    /// Messages of the stream that it was not handed yet.
+    pub waiting: u64,
+    /// Everything up to this sequence was handed out at least once.
+    pub delivered: u64,
+    /// Everything up to this sequence is settled.
+    pub settled: u64,
+}
+
 #[derive(Deserialize)]
 struct ConsumerInfo {
     delivered: ConsumerPosition,
     ack_floor: ConsumerPosition,
     num_ack_pending: u64,
+    num_pending: u64,
+}
+
+impl ConsumerInfo {
+    /// The floor stays behind where messages in between were removed; with nothing unsettled it means nothing.
+    fn settled(&self) -> u64 {
+        if self.num_ack_pending == 0 { self.delivered.stream_seq } else { self.ack_floor.stream_seq }
+    }
 }
 
 #[derive(Deserialize)]
@@ -89,6 +108,19 @@ impl Bus {
             first_sequence: info.state.first_seq,
             last_sequence: info.state.last_seq,
             messages: info.state.messages,
+        })
+    }
+
+    /// How far a durable consumer has come.
+    ///
+    /// # Errors
+    /// When stream or consumer are not there or the server does not answer.
+    pub async fn consumer_progress(&self, stream: &str, consumer: &str) -> Result<ConsumerProgress, ApiError> {
+        let info: ConsumerInfo = self.api(&format!("CONSUMER.INFO.{stream}.{consumer}"), &Value::Null).await?;
+        Ok(ConsumerProgress {
+            waiting: info.num_pending,
+            delivered: info.delivered.stream_seq,
+            settled: info.settled(),
         })
     }
 
@@ -179,7 +211,7 @@ impl Bus {
     /// When stream or consumer are not there or the server does not answer.
     pub async fn sweep_stuck(&self, stream: &str, consumer: &str) -> Result<Vec<StuckMessage>, ApiError> {
         let info: ConsumerInfo = self.api(&format!("CONSUMER.INFO.{stream}.{consumer}"), &Value::Null).await?;
-        let certain = if info.num_ack_pending == 0 { info.delivered.stream_seq } else { info.ack_floor.stream_seq };
+        let certain = info.settled();
         let mut stuck = Vec::new();
         let mut from = 1;
         while let Some(message) = self.message_from(stream, from).await? {

@@ -15,6 +15,8 @@ use crate::topology::{bucket_stream, bucket_subject};
 pub enum Role {
     /// One of the services.
     Service(Service),
+    /// The gateway: asks, requests, follows facts, tells the outside world what happened.
+    Gateway,
     /// A person with the command line: asks, requests, reads facts and dead letters.
     Operator,
     /// Makes streams and consumers, once per region and upgrade.
@@ -23,12 +25,13 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Service(Service::Planner),
         Self::Service(Service::SnapshotWorker),
         Self::Service(Service::CopyReplicator),
         Self::Service(Service::RestoreWorker),
         Self::Service(Service::Verifier),
+        Self::Gateway,
         Self::Operator,
         Self::Provisioner,
     ];
@@ -38,6 +41,7 @@ impl Role {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Service(service) => service.as_str(),
+            Self::Gateway => "gateway",
             Self::Operator => "operator",
             Self::Provisioner => "provisioner",
         }
@@ -99,6 +103,7 @@ impl Permissions {
                 Role::Service(Service::SnapshotWorker) => all.worker(region, Service::SnapshotWorker, Queue::Snapshot),
                 Role::Service(Service::CopyReplicator) => all.worker(region, Service::CopyReplicator, Queue::Copy),
                 Role::Service(Service::RestoreWorker) => all.worker(region, Service::RestoreWorker, Queue::Restore),
+                Role::Gateway => all.gateway(region),
                 Role::Operator => all.operator(region),
                 Role::Provisioner => {}
             }
@@ -173,6 +178,13 @@ impl Permissions {
         // It asks the planner for restores, and what there is to test.
         self.publish(subjects::requests_to(region, Service::Planner));
         self.publish(subjects::queries_to(region, Service::Planner));
+    }
+
+    fn gateway(&mut self, region: &Region) {
+        // It speaks for its clients as an operator would.
+        self.operator(region);
+        // Events and notifications, for whoever listens.
+        self.publish("backup.>".to_owned());
     }
 
     fn operator(&mut self, region: &Region) {

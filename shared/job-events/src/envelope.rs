@@ -1,6 +1,7 @@
-//! CloudEvents 1.0 in structured JSON mode, with three extensions.
+//! CloudEvents 1.0 in structured JSON mode, with extensions.
 
 use jiff::Timestamp;
+use job_model::{AccountId, Arn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,16 @@ pub struct Envelope {
     /// Id of the message that led to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation: Option<String>,
+    /// On whose behalf a request is made. What belongs to another account does not exist for it. Absent: whoever may
+    /// publish on the bus, with the installation's own account for what is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    /// Who makes a request, as the ARN of a role; access policies of vaults look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<Arn>,
+    /// The token of a request: the same token with the same content is the same request, whatever its id.
+    #[serde(default, rename = "idempotencytoken", skip_serializing_if = "Option::is_none")]
+    pub idempotency_token: Option<String>,
     /// The payload.
     pub data: serde_json::Value,
 }
@@ -106,6 +117,9 @@ impl Envelope {
             traceparent: None,
             generation: None,
             causation: None,
+            account: None,
+            principal: None,
+            idempotency_token: None,
             data,
         }
     }

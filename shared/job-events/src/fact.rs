@@ -8,6 +8,10 @@ use job_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod catalogue;
+
+pub use catalogue::*;
+
 use crate::Disposition;
 use crate::message::message_family;
 
@@ -50,6 +54,12 @@ pub struct RequestRejected {
     pub field: String,
     /// What is wrong and how to mend it.
     pub message: String,
+    /// What exists already, where that is what is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<Arn>,
+    /// The token of the request that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator_request_id: Option<String>,
 }
 
 /// A job is in the planner's ledger or moved to another state. Carries the whole job, so that a reader needs no query.
@@ -177,6 +187,35 @@ pub struct VaultChecked {
     pub snapshots: u64,
 }
 
+/// A vault was pruned, or what a prune would do was found out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VaultPruned {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// Whether nothing was to be changed.
+    pub plan_only: bool,
+    /// The plan as lines for a person: what is there, what goes and why, what stays and why.
+    pub plan: String,
+    /// Packs removed from the store.
+    pub packs_removed: u64,
+    /// Bytes freed by that.
+    pub bytes_freed: u64,
+    /// Packs found unused; a later prune removes them when the grace period is over.
+    pub packs_marked: u64,
+    /// Packs whose needed part was stored in new ones.
+    pub packs_repacked: u64,
+    /// Packs put back because a recovery point needs them.
+    pub packs_restored: u64,
+    /// Packs that are unused and stay in the store for now.
+    pub packs_waiting: u64,
+    /// Others than Holdfast that work with the vault and held it up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_up_by: Vec<String>,
+    /// Packs that recovery points need and that are damaged or gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packs_damaged: Vec<String>,
+}
+
 /// A recovery point's snapshot was removed from its vault (or was not there any more).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotForgotten {
@@ -244,6 +283,9 @@ pub struct VerdictReached {
     pub findings: Vec<Finding>,
     /// All phases of the RTO: wait, open, fetch, write, check.
     pub rto_phases: Vec<PhaseTiming>,
+    /// Steps of the check with their times, where it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub check_steps: Vec<PhaseTiming>,
     /// Counts of the check.
     pub progress: Progress,
 }
@@ -329,6 +371,7 @@ message_family!(
         SnapshotCaptured => "snapshot-captured",
         VaultCreated => "vault-created",
         VaultChecked => "vault-checked",
+        VaultPruned => "vault-pruned",
         SnapshotForgotten => "snapshot-forgotten",
         RecoveryPointCopied => "recovery-point-copied",
         RecoveryPointRestored => "recovery-point-restored",
@@ -339,5 +382,22 @@ message_family!(
         RestoreTestEnded => "restore-test-ended",
         RestoreTestingPlanChanged => "restore-testing-plan-changed",
         StreamResetNoticed => "stream-reset-noticed",
+        VaultChanged => "vault-changed",
+        VaultRemoved => "vault-removed",
+        ResourceChanged => "resource-changed",
+        ResourceRemoved => "resource-removed",
+        PlanChanged => "plan-changed",
+        SelectionChanged => "selection-changed",
+        SelectionRemoved => "selection-removed",
+        RecoveryPointChanged => "recovery-point-changed",
+        JobNoted => "job-noted",
+        LegalHoldChanged => "legal-hold-changed",
+        LegalHoldRemoved => "legal-hold-removed",
+        RegionSettingsChanged => "region-settings-changed",
+        GlobalSettingsChanged => "global-settings-changed",
+        ReportPlanChanged => "report-plan-changed",
+        ReportPlanRemoved => "report-plan-removed",
+        ReportJobChanged => "report-job-changed",
+        RestoreTestingPlanRemoved => "restore-testing-plan-removed",
     }
 );

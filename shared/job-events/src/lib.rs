@@ -6,6 +6,7 @@
 //!
 //! This crate knows no transport: it makes subjects and bytes, and reads them back.
 
+pub mod aws_events;
 mod envelope;
 mod fact;
 mod message;

@@ -86,6 +86,20 @@ pub struct CheckVault {
     pub read_data: bool,
 }
 
+/// Free what no recovery point of a vault needs: in steps, the last of which comes in a later order when the grace period is
+/// over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PruneVault {
+    /// Job, attempt, resource (the vault).
+    pub order: OrderHeader,
+    /// The vault.
+    pub vault: VaultAccess,
+    /// Whether only to say what would be done.
+    pub plan_only: bool,
+    /// How long a pack stays after it was found unused, in hours; at least one.
+    pub grace_hours: u32,
+}
+
 /// Remove a recovery point's snapshot from its vault. The space is freed by a later prune.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeleteRecoveryPointOrder {
@@ -144,6 +158,9 @@ pub struct RestoreRecoveryPoint {
     /// Paths below the resource to restore; empty for all.
     #[serde(default)]
     pub include: Vec<String>,
+    /// What the request says beyond that, by AWS's names of restore metadata.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// The restore test it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_run: Option<TestRunId>,
@@ -187,6 +204,9 @@ pub struct VerifyRestore {
     pub capture_ended_at: Timestamp,
     /// How many exceptions the capture had; they make the verdict fail.
     pub exception_count: u64,
+    /// The restore metadata of the restore job: what the test's selection overrides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 message_family!(
@@ -195,6 +215,7 @@ message_family!(
         CaptureSnapshot => "capture-snapshot",
         CreateVault => "create-vault",
         CheckVault => "check-vault",
+        PruneVault => "prune-vault",
         DeleteRecoveryPointOrder => "delete-recovery-point",
         CopyRecoveryPoint => "copy-recovery-point",
         RestoreRecoveryPoint => "restore-recovery-point",
@@ -211,6 +232,7 @@ impl OrderBody {
             Self::CaptureSnapshot(o) => &o.order,
             Self::CreateVault(o) => &o.order,
             Self::CheckVault(o) => &o.order,
+            Self::PruneVault(o) => &o.order,
             Self::DeleteRecoveryPointOrder(o) => &o.order,
             Self::CopyRecoveryPoint(o) => &o.order,
             Self::RestoreRecoveryPoint(o) => &o.order,
@@ -227,6 +249,7 @@ impl OrderBody {
             Self::CaptureSnapshot(_)
             | Self::CreateVault(_)
             | Self::CheckVault(_)
+            | Self::PruneVault(_)
             | Self::DeleteRecoveryPointOrder(_) => Queue::Snapshot,
             Self::CopyRecoveryPoint(_) => Queue::Copy,
             Self::RestoreRecoveryPoint(_) | Self::RemoveSandbox(_) => Queue::Restore,

@@ -1,9 +1,18 @@
 //! Queries: plain request-reply over the bus; they change nothing.
 
+mod outlook;
+mod scan;
+
+use std::collections::BTreeMap;
+
+pub use outlook::*;
+pub use scan::*;
+
 use jiff::Timestamp;
 use job_model::{
-    Arn, BackupPlan, Finding, Job, JobId, JobKind, JobState, PhaseTiming, PlanId, RecoveryPoint, Resource,
-    RestoreTestingPlan, Selection, TestRunId, Vault, Verdict,
+    AccountId, Arn, BackupPlan, Finding, GlobalSettings, Job, JobId, JobKind, JobState, LegalHold, LegalHoldId,
+    PhaseTiming, PlanId, RecoveryPoint, Region, RegionSettings, ReportJob, ReportJobId, ReportPlan, Resource,
+    RestoreTestingPlan, Selection, SelectionId, TestRunId, Vault, Verdict,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,6 +86,140 @@ pub enum Query {
         /// It.
         test_run: TestRunId,
     },
+    /// One restore testing plan (verifier).
+    ShowRestoreTestingPlan {
+        /// Whose; absent: the installation's own account.
+        #[serde(default)]
+        account: Option<AccountId>,
+        /// Where it was made; absent: anywhere.
+        #[serde(default)]
+        region: Option<Region>,
+        /// Its name.
+        name: String,
+    },
+    /// Everything of a kind, page by page (planner).
+    Scan {
+        /// What.
+        kind: ScanKind,
+        /// The `next` of the page before.
+        #[serde(default)]
+        after: Option<String>,
+        /// At most this many rows (1 to 1000, 1000 unless given); a page ends earlier where it would become too large.
+        #[serde(default)]
+        limit: Option<u32>,
+    },
+    /// One vault (planner).
+    ShowVault {
+        /// It.
+        vault: Arn,
+    },
+    /// One resource (planner).
+    ShowResource {
+        /// It.
+        resource: Arn,
+    },
+    /// One plan (planner).
+    ShowPlan {
+        /// It.
+        plan_id: PlanId,
+        /// This version, also of a deleted plan; absent: the newest one of a plan that is not deleted.
+        #[serde(default)]
+        version: Option<u32>,
+    },
+    /// All versions of a plan, also of a deleted one (planner). Newest first, at most 500 before `before`.
+    ListPlanVersions {
+        /// The plan.
+        plan_id: PlanId,
+        /// Only versions below this one.
+        #[serde(default)]
+        before: Option<u32>,
+    },
+    /// One selection (planner).
+    ShowSelection {
+        /// Its plan.
+        plan_id: PlanId,
+        /// It.
+        selection_id: SelectionId,
+    },
+    /// Metadata that a client can send back as they are to restore a recovery point (planner).
+    RestoreMetadata {
+        /// It.
+        recovery_point: Arn,
+    },
+    /// Tags (planner; verifier for restore testing plans).
+    ListTags {
+        /// What is tagged.
+        arn: Arn,
+    },
+    /// One legal hold (planner).
+    ShowLegalHold {
+        /// It.
+        id: LegalHoldId,
+    },
+    /// The recovery points that a legal hold is about (planner).
+    ListHeldRecoveryPoints {
+        /// The hold.
+        id: LegalHoldId,
+        /// The `next` of the page before.
+        #[serde(default)]
+        after: Option<String>,
+        /// At most this many (1 to 1000, 1000 unless given).
+        #[serde(default)]
+        limit: Option<u32>,
+    },
+    /// Settings of an account (planner).
+    ShowSettings {
+        /// Whose.
+        account: AccountId,
+        /// Where.
+        region: Region,
+    },
+    /// One report plan (planner).
+    ShowReportPlan {
+        /// Whose.
+        account: AccountId,
+        /// Where.
+        region: Region,
+        /// Its name.
+        name: String,
+    },
+    /// One report job (planner).
+    ShowReportJob {
+        /// It.
+        id: ReportJobId,
+    },
+    /// Runs that will come, by their time (planner).
+    Forecast {
+        /// Only this account's.
+        #[serde(default)]
+        account: Option<AccountId>,
+        /// Up to this instant.
+        until: Timestamp,
+        /// At most this many (1 to 1000, 100 unless given).
+        #[serde(default)]
+        limit: Option<u32>,
+    },
+    /// Registered resources that no plan selects, by ARN (planner).
+    ListUnprotected {
+        /// Only this account's.
+        #[serde(default)]
+        account: Option<AccountId>,
+        /// Only those after this ARN.
+        #[serde(default)]
+        after: Option<Arn>,
+    },
+    /// Which share of what is registered was proven restorable (planner).
+    Coverage {
+        /// Only this account's.
+        #[serde(default)]
+        account: Option<AccountId>,
+        /// Proofs of these last days count (1 to 3650, 30 unless given).
+        #[serde(default)]
+        days: Option<u32>,
+        /// The `next` of the page before.
+        #[serde(default)]
+        after: Option<String>,
+    },
 }
 
 /// One resource in a run of a restore test.
@@ -147,6 +290,24 @@ pub enum Answer {
     RestoreTestingPlans(Vec<RestoreTestingPlan>),
     TestRuns(Vec<TestRun>),
     TestRun(TestRun),
+    RestoreTestingPlan(Box<RestoreTestingPlan>),
+    Scan(ScanPage),
+    Vault(Box<Vault>),
+    Resource(Box<Resource>),
+    Plan(Box<BackupPlan>),
+    Selection(Box<Selection>),
+    Metadata(BTreeMap<String, String>),
+    Tags(BTreeMap<String, String>),
+    LegalHold(Box<LegalHold>),
+    HeldRecoveryPoints(HeldPoints),
+    Settings {
+        region: RegionSettings,
+        global: GlobalSettings,
+    },
+    ReportPlan(Box<ReportPlan>),
+    ReportJob(Box<ReportJob>),
+    Forecast(Vec<ForecastRun>),
+    Coverage(CoverageAnswer),
     /// The query could not be answered.
     Refused {
         code: String,
@@ -172,17 +333,37 @@ impl Query {
             Self::ListRestoreTestingPlans => "list-restore-testing-plans",
             Self::ListTestRuns { .. } => "list-test-runs",
             Self::ShowTestRun { .. } => "show-test-run",
+            Self::ShowRestoreTestingPlan { .. } => "show-restore-testing-plan",
+            Self::Scan { .. } => "scan",
+            Self::ShowVault { .. } => "show-vault",
+            Self::ShowResource { .. } => "show-resource",
+            Self::ShowPlan { .. } => "show-plan",
+            Self::ListPlanVersions { .. } => "list-plan-versions",
+            Self::ShowSelection { .. } => "show-selection",
+            Self::RestoreMetadata { .. } => "restore-metadata",
+            Self::ListTags { .. } => "list-tags",
+            Self::ShowLegalHold { .. } => "show-legal-hold",
+            Self::ListHeldRecoveryPoints { .. } => "list-held-recovery-points",
+            Self::ShowSettings { .. } => "show-settings",
+            Self::ShowReportPlan { .. } => "show-report-plan",
+            Self::ShowReportJob { .. } => "show-report-job",
+            Self::Forecast { .. } => "forecast",
+            Self::ListUnprotected { .. } => "list-unprotected",
+            Self::Coverage { .. } => "coverage",
         }
     }
 
     /// Who answers it.
     #[must_use]
-    pub const fn service(&self) -> crate::subjects::Service {
+    pub fn service(&self) -> crate::subjects::Service {
+        use crate::subjects::Service;
         match self {
-            Self::ListRestoreTestingPlans | Self::ListTestRuns { .. } | Self::ShowTestRun { .. } => {
-                crate::subjects::Service::Verifier
-            }
-            _ => crate::subjects::Service::Planner,
+            Self::ListRestoreTestingPlans
+            | Self::ListTestRuns { .. }
+            | Self::ShowTestRun { .. }
+            | Self::ShowRestoreTestingPlan { .. } => Service::Verifier,
+            Self::ListTags { arn } if crate::is_restore_testing_plan(arn) => Service::Verifier,
+            _ => Service::Planner,
         }
     }
 }

@@ -44,7 +44,14 @@ fn entries() -> Vec<Entry> {
 #[must_use]
 pub fn service_of_request(name: &str) -> Service {
     match name {
-        "put-restore-testing-plan" | "delete-restore-testing-plan" | "run-restore-test" => Service::Verifier,
+        "put-restore-testing-plan"
+        | "delete-restore-testing-plan"
+        | "run-restore-test"
+        | "create-restore-testing-plan"
+        | "update-restore-testing-plan"
+        | "create-restore-testing-selection"
+        | "update-restore-testing-selection"
+        | "delete-restore-testing-selection" => Service::Verifier,
         _ => Service::Planner,
     }
 }
@@ -53,7 +60,9 @@ pub fn service_of_request(name: &str) -> Service {
 #[must_use]
 pub fn queue_of_order(name: &str) -> Option<Queue> {
     match name {
-        "capture-snapshot" | "create-vault" | "check-vault" | "delete-recovery-point" => Some(Queue::Snapshot),
+        "capture-snapshot" | "create-vault" | "check-vault" | "prune-vault" | "delete-recovery-point" => {
+            Some(Queue::Snapshot)
+        }
         "copy-recovery-point" => Some(Queue::Copy),
         "restore-recovery-point" | "remove-sandbox" => Some(Queue::Restore),
         "verify-restore" => Some(Queue::Verify),

@@ -1,10 +1,23 @@
 //! Requests: what somebody wants. Answered by `request-accepted` or `request-rejected` with the same id.
 
+mod holds;
+mod points;
+mod reports;
+mod restore_testing;
+mod vaults;
+
 use std::collections::BTreeMap;
 
+pub use holds::*;
+pub use points::*;
+pub use reports::*;
+pub use restore_testing::*;
+pub use vaults::*;
+
 use job_model::{
-    Arn, Conditions, CopyAction, Generations, JobId, Lifecycle, OverwritePolicy, PlanId, PointAlgorithm, Region,
-    ResourceType, RestoreTarget, RestoreTestingSelection, SelectionId, TagCondition, TestRunId,
+    AdvancedBackupSetting, Arn, Conditions, CopyAction, Generations, JobId, Lifecycle, OverwritePolicy, PlanId,
+    PointAlgorithm, Region, ResourceType, RestoreTarget, RestoreTestingSelection, SelectionId, TagCondition, TestRunId,
+    VaultType,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,9 +61,11 @@ pub struct CreateVaultRequest {
     pub name: String,
     /// Its region.
     pub region: Region,
-    /// `file:///srv/vault`, `s3://bucket/prefix`.
+    /// `file:///srv/vault`, `s3://bucket/prefix`; empty: where the planner's configuration says for the region.
+    #[serde(default)]
     pub location: String,
-    /// Key of the workers' configuration.
+    /// Key of the workers' configuration; empty: the one the planner's configuration names for the region.
+    #[serde(default)]
     pub key_profile: String,
     /// Shortest retention allowed in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +73,12 @@ pub struct CreateVaultRequest {
     /// Longest retention allowed in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_retention_days: Option<u32>,
+    /// An air-gapped vault is locked from its first instant, and needs both bounds.
+    #[serde(default, skip_serializing_if = "VaultType::is_plain")]
+    pub vault_type: VaultType,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Forget an empty vault. The repository is left where it is.
@@ -100,6 +121,9 @@ pub struct RuleInput {
     /// At most 10.
     #[serde(default)]
     pub recovery_point_tags: BTreeMap<String, String>,
+    /// Point-in-time recovery is wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enable_continuous: bool,
 }
 
 /// Make a backup plan.
@@ -110,6 +134,12 @@ pub struct CreatePlan {
     pub name: String,
     /// 1 to 10.
     pub rules: Vec<RuleInput>,
+    /// Options by type of resource.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advanced_settings: Vec<AdvancedBackupSetting>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Give a plan a new version.
@@ -122,6 +152,9 @@ pub struct UpdatePlan {
     pub name: String,
     /// All its rules from now on.
     pub rules: Vec<RuleInput>,
+    /// Options by type of resource from now on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advanced_settings: Vec<AdvancedBackupSetting>,
 }
 
 /// Delete a plan that has no selections.
@@ -152,6 +185,9 @@ pub struct CreateSelection {
     /// Conditions, all.
     #[serde(default)]
     pub conditions: Conditions,
+    /// The credential profile of its resources, as an ARN of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_role: Option<String>,
 }
 
 /// Take a selection from a plan.
@@ -187,6 +223,9 @@ pub struct StartBackup {
     /// Copies that follow.
     #[serde(default)]
     pub copy_actions: Vec<CopyAction>,
+    /// The credential profile, as an ARN of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_role: Option<String>,
 }
 
 /// Copy a recovery point now.
@@ -200,6 +239,9 @@ pub struct StartCopy {
     /// Retention of the copy.
     #[serde(default)]
     pub lifecycle: Lifecycle,
+    /// The credential profile, as an ARN of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_role: Option<String>,
 }
 
 /// The restore test a restore belongs to.
@@ -232,6 +274,12 @@ pub struct StartRestore {
     /// The restore test it belongs to; the verifier's requests carry it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<RestoreTest>,
+    /// Restore metadata as they were given; kept with the job.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// The credential profile, as an ARN of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_role: Option<String>,
 }
 
 /// Stop a job.
@@ -248,6 +296,9 @@ pub struct StopJob {
 pub struct DeleteRecoveryPoint {
     /// It.
     pub recovery_point: Arn,
+    /// The vault it is thought to be in; another one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<Arn>,
 }
 
 /// Check a vault.
@@ -259,6 +310,17 @@ pub struct StartVaultCheck {
     /// Whether to read every pack.
     #[serde(default)]
     pub read_data: bool,
+}
+
+/// Free what no recovery point of a vault needs any more, or say what would be freed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartVaultPrune {
+    /// The vault.
+    pub vault: Arn,
+    /// Whether only to say what would be done; nothing is changed then.
+    #[serde(default)]
+    pub plan_only: bool,
 }
 
 /// Make a restore testing plan, or replace the one of that name.
@@ -286,7 +348,7 @@ pub struct PutRestoreTestingPlan {
     /// 30 unless given, 1 to 365.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection_window_days: Option<u32>,
-    /// What is tested; at least one.
+    /// What is tested.
     pub selections: Vec<RestoreTestingSelection>,
 }
 
@@ -296,6 +358,9 @@ pub struct PutRestoreTestingPlan {
 pub struct DeleteRestoreTestingPlan {
     /// Its name.
     pub name: String,
+    /// Refuse while it has selections.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_empty: bool,
 }
 
 /// Run a restore testing plan now.
@@ -324,20 +389,57 @@ message_family!(
         StopJob => "stop-job",
         DeleteRecoveryPoint => "delete-recovery-point",
         StartVaultCheck => "start-vault-check",
+        StartVaultPrune => "start-vault-prune",
         PutRestoreTestingPlan => "put-restore-testing-plan",
         DeleteRestoreTestingPlan => "delete-restore-testing-plan",
         RunRestoreTest => "run-restore-test",
+        PutVaultLock => "put-vault-lock",
+        DeleteVaultLock => "delete-vault-lock",
+        PutVaultAccessPolicy => "put-vault-access-policy",
+        DeleteVaultAccessPolicy => "delete-vault-access-policy",
+        PutVaultNotifications => "put-vault-notifications",
+        DeleteVaultNotifications => "delete-vault-notifications",
+        UpdateRecoveryPointLifecycle => "update-recovery-point-lifecycle",
+        DisassociateRecoveryPoint => "disassociate-recovery-point",
+        ChangeTags => "change-tags",
+        PutRestoreValidation => "put-restore-validation",
+        CreateLegalHold => "create-legal-hold",
+        CancelLegalHold => "cancel-legal-hold",
+        PutRegionSettings => "put-region-settings",
+        PutGlobalSettings => "put-global-settings",
+        CreateReportPlan => "create-report-plan",
+        UpdateReportPlan => "update-report-plan",
+        DeleteReportPlan => "delete-report-plan",
+        StartReportJob => "start-report-job",
+        FinishReportJob => "finish-report-job",
+        CreateRestoreTestingPlan => "create-restore-testing-plan",
+        UpdateRestoreTestingPlan => "update-restore-testing-plan",
+        CreateRestoreTestingSelection => "create-restore-testing-selection",
+        UpdateRestoreTestingSelection => "update-restore-testing-selection",
+        DeleteRestoreTestingSelection => "delete-restore-testing-selection",
     }
 );
+
+/// Whether an ARN is that of a restore testing plan, which the verifier keeps.
+#[must_use]
+pub fn is_restore_testing_plan(arn: &Arn) -> bool {
+    arn.service() == "backup" && arn.resource().starts_with("restore-testing-plan:")
+}
 
 impl Request {
     /// Who answers it.
     #[must_use]
-    pub const fn service(&self) -> Service {
+    pub fn service(&self) -> Service {
         match self {
-            Self::PutRestoreTestingPlan(_) | Self::DeleteRestoreTestingPlan(_) | Self::RunRestoreTest(_) => {
-                Service::Verifier
-            }
+            Self::PutRestoreTestingPlan(_)
+            | Self::DeleteRestoreTestingPlan(_)
+            | Self::RunRestoreTest(_)
+            | Self::CreateRestoreTestingPlan(_)
+            | Self::UpdateRestoreTestingPlan(_)
+            | Self::CreateRestoreTestingSelection(_)
+            | Self::UpdateRestoreTestingSelection(_)
+            | Self::DeleteRestoreTestingSelection(_) => Service::Verifier,
+            Self::ChangeTags(change) if is_restore_testing_plan(&change.arn) => Service::Verifier,
             _ => Service::Planner,
         }
     }

@@ -54,6 +54,16 @@ failure_codes! {
     ResourceLocationInvalid = "RESOURCE_LOCATION_INVALID", false, "register the resource again with a location its driver understands";
     /// The source could not be read.
     SourceReadFailed = "SOURCE_READ_FAILED", true, "look at the device and its file system; the message names the path";
+    /// No credential profile of that name in the worker's configuration, or one that cannot be read.
+    CredentialProfileUnknown = "CREDENTIAL_PROFILE_UNKNOWN", false, "add the credential profile to the worker's configuration";
+    /// The server does not let the credential profile in, or not that far.
+    CredentialsRefused = "CREDENTIALS_REFUSED", false, "correct user, password, certificate or rights; the message says which";
+    /// The server does not answer.
+    ServerUnreachable = "SERVER_UNREACHABLE", true, "start the server, or correct the resource's location";
+    /// The server is set up in a way that does not allow it.
+    ServerNotReady = "SERVER_NOT_READY", true, "change the server's setting that the message names";
+    /// The recovery point is of another version than the server it is to run on.
+    VersionMismatch = "VERSION_MISMATCH", false, "install the version that the message names on the restore-worker's machine";
     /// A quiesce hook failed and its policy is to fail.
     HookFailed = "HOOK_FAILED", true, "run the hook by hand as the worker's user; it is named in the worker's configuration";
     /// No hook set of that name in the worker's configuration.
@@ -76,6 +86,8 @@ failure_codes! {
     KeyUnreadable = "KEY_UNREADABLE", true, "make the key's file, variable or command available to the worker";
     /// The recovery point's snapshot is not in the vault.
     SnapshotMissing = "SNAPSHOT_MISSING", false, "choose another recovery point; somebody removed this snapshot from the repository";
+    /// A lock, a hold or a minimum retention in the vault keeps the recovery point.
+    RecoveryPointProtected = "RECOVERY_POINT_PROTECTED", false, "wait until the time the message names, or release the hold; the vault's own documents decide, not the order";
     /// The snapshot is not the one that was captured.
     SnapshotDiffers = "SNAPSHOT_DIFFERS", false, "treat the vault as tampered with; choose a recovery point of another vault";
     /// No space left at the target or the store.

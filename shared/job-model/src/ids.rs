@@ -79,3 +79,11 @@ id!(
     /// One run of a restore testing plan.
     TestRunId
 );
+id!(
+    /// A legal hold.
+    LegalHoldId
+);
+id!(
+    /// One writing of a report.
+    ReportJobId
+);

@@ -113,6 +113,15 @@ pub struct CreatedBy {
     pub rule_id: RuleId,
     /// The rule's name.
     pub rule_name: String,
+    /// The plan's name then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_name: Option<String>,
+    /// The rule's schedule then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_schedule: Option<String>,
+    /// The rule's time zone then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_time_zone: Option<String>,
 }
 
 /// How long a phase of a job took.
@@ -122,6 +131,45 @@ pub struct PhaseTiming {
     pub phase: String,
     /// Milliseconds.
     pub duration_ms: u64,
+}
+
+/// AWS's states of the validation of a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ValidationStatus {
+    /// It was looked at, and it is what it should be.
+    Successful,
+    /// It is not.
+    Failed,
+    /// Nobody said in time.
+    TimedOut,
+    /// Somebody is looking.
+    Validating,
+}
+
+impl ValidationStatus {
+    /// AWS's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Successful => "SUCCESSFUL",
+            Self::Failed => "FAILED",
+            Self::TimedOut => "TIMED_OUT",
+            Self::Validating => "VALIDATING",
+        }
+    }
+}
+
+/// What somebody outside found when validating a restore. It may lower a verdict and never raises one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OutsideValidation {
+    /// The conclusion.
+    pub status: ValidationStatus,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When it was said.
+    pub at: Timestamp,
 }
 
 /// What is particular to each kind.
@@ -180,6 +228,12 @@ pub enum JobDetail {
         verdict: Option<Verdict>,
         /// Whether what a test restored has been removed.
         sandbox_removed: Option<bool>,
+        /// The restore metadata as they were given (`Metadata` of the AWS Backup API).
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        metadata: BTreeMap<String, String>,
+        /// What somebody outside found when validating the restore.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        validation: Option<OutsideValidation>,
     },
     /// A check of what a restore test brought back.
     Verification {
@@ -194,7 +248,7 @@ pub enum JobDetail {
     Maintenance {
         /// The vault it is about; none for the removal of a sandbox.
         vault: Option<Arn>,
-        /// `create-vault`, `delete-recovery-point`, `check-vault`, `remove-sandbox`.
+        /// `create-vault`, `delete-recovery-point`, `check-vault`, `prune-vault`, `plan-prune`, `remove-sandbox`.
         task: String,
         /// The recovery point it is about.
         recovery_point: Option<Arn>,
@@ -251,4 +305,7 @@ pub struct Job {
     pub phases: Vec<PhaseTiming>,
     /// What is particular to its kind.
     pub detail: JobDetail,
+    /// The credential profile of source or target, as an ARN of a role (`IamRoleArn`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_role: Option<String>,
 }

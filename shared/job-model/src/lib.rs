@@ -3,19 +3,25 @@
 //! Everything here is a value or a pure function: no I/O, no clock, no randomness, no async runtime. Instants come in
 //! as [`jiff::Timestamp`], ids come in as arguments.
 
+pub mod access_policy;
 mod arn;
 mod failure;
 mod finding;
 mod ids;
 mod job;
+mod job_view;
+mod legal_hold;
 mod matching;
 mod plan;
 mod progress;
 mod recovery_point;
+mod report;
 mod resource;
 mod restore;
+pub mod restore_metadata;
 mod restore_testing;
 mod selection;
+mod settings;
 mod step;
 pub mod validation;
 mod vault;
@@ -23,23 +29,30 @@ mod vault;
 pub use arn::{AccountId, Arn, InvalidArn, Region, resource_key};
 pub use failure::FailureCode;
 pub use finding::{Finding, FindingKind, Severity, Verdict, VerdictStatus};
-pub use ids::{JobId, PlanId, RecoveryPointId, RequestId, RuleId, SelectionId, TestRunId};
-pub use job::{CreatedBy, Job, JobDetail, JobKind, JobState, MessageCategory, PhaseTiming};
+pub use ids::{JobId, LegalHoldId, PlanId, RecoveryPointId, ReportJobId, RequestId, RuleId, SelectionId, TestRunId};
+pub use job::{
+    CreatedBy, Job, JobDetail, JobKind, JobState, MessageCategory, OutsideValidation, PhaseTiming, ValidationStatus,
+};
+pub use job_view::SANDBOX_STAYS;
+pub use legal_hold::{HoldSelection, LegalHold, LegalHoldStatus};
 pub use matching::{
     RESOURCE_TAG_PREFIX, RESTORE_TEST_MARK, conditions_hold, is_made_by_restore_test,
-    protected_resource_conditions_hold, selection_takes, wildcard_matches,
+    protected_resource_conditions_hold, selection_takes, selection_takes_with, wildcard_matches,
 };
-pub use plan::{BackupPlan, BackupRule, CopyAction, Generations, Lifecycle};
+pub use plan::{AdvancedBackupSetting, BackupPlan, BackupRule, CopyAction, Generations, Lifecycle, plan_version_id};
 pub use progress::Progress;
 pub use recovery_point::{
-    CaptureSummary, Consistency, ExceptionKind, ReadException, RecoveryPoint, RecoveryPointKind, RecoveryPointStatus,
+    CaptureSummary, ChangeMethod, Consistency, ExceptionKind, ReadException, RecoveryPoint, RecoveryPointKind,
+    RecoveryPointStatus, SourceReading, SourceView,
 };
+pub use report::{ReportDelivery, ReportJob, ReportJobState, ReportPlan, ReportSetting};
 pub use resource::{Resource, ResourceType};
 pub use restore::{OverwritePolicy, RestoreTarget};
 pub use restore_testing::{
     PointAlgorithm, ProtectedResourceConditions, RestoreTestingPlan, RestoreTestingSelection, TagEquality,
 };
 pub use selection::{Condition, Conditions, Selection, TagCondition};
+pub use settings::{CROSS_ACCOUNT_BACKUP, GlobalSettings, RegionSettings};
 pub use step::{Effect, IllegalTransition, JobEvent, Step, StopCause, step};
 pub use validation::Invalid;
-pub use vault::{Vault, VaultAccess, VaultState};
+pub use vault::{VAULT_EVENTS, Vault, VaultAccess, VaultLock, VaultNotifications, VaultState, VaultType};

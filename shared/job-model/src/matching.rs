@@ -33,16 +33,24 @@ pub fn wildcard_matches(pattern: &str, text: &str) -> bool {
     true
 }
 
-/// Whether a selection takes a resource.
+/// Whether a selection takes a resource of a type that is opted in.
 #[must_use]
 pub fn selection_takes(selection: &Selection, resource: &Resource) -> bool {
+    selection_takes_with(selection, resource, true)
+}
+
+/// Whether a selection takes a resource. A type that is not opted in (`PutRegionSettings`) is taken only where an ARN
+/// pattern of the selection names it.
+#[must_use]
+pub fn selection_takes_with(selection: &Selection, resource: &Resource, opted_in: bool) -> bool {
     let arn = resource.arn.as_str();
     let matches_any = |patterns: &[String]| patterns.iter().any(|pattern| wildcard_matches(pattern, arn));
     let has_tag = |key: &str, value: &str| resource.tags.get(key).is_some_and(|v| v == value);
     let named = if selection.resources.is_empty() && selection.list_of_tags.is_empty() {
-        true
+        opted_in
     } else {
-        matches_any(&selection.resources) || selection.list_of_tags.iter().any(|tag| has_tag(&tag.key, &tag.value))
+        matches_any(&selection.resources)
+            || (opted_in && selection.list_of_tags.iter().any(|tag| has_tag(&tag.key, &tag.value)))
     };
     named
         && !is_made_by_restore_test(resource)

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::{Arn, PlanId, RuleId};
+use crate::{AccountId, Arn, PlanId, Region, RuleId};
 
 /// How long a recovery point is kept. Absent means for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +81,19 @@ pub struct BackupRule {
     /// Tags put on each recovery point.
     #[serde(default)]
     pub recovery_point_tags: BTreeMap<String, String>,
+    /// Point-in-time recovery is wanted. A type of resource that cannot be captured continuously gets snapshots.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enable_continuous: bool,
+}
+
+/// Options of a plan for one type of resource, as AWS has them. Types of ours take none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdvancedBackupSetting {
+    /// `EC2` or `S3`.
+    pub resource_type: String,
+    /// `WindowsVSS`, `BackupACLs`, `BackupObjectTags`.
+    pub options: BTreeMap<String, String>,
 }
 
 /// One version of a backup plan.
@@ -98,4 +112,49 @@ pub struct BackupPlan {
     pub created_at: Timestamp,
     /// When this version was made.
     pub updated_at: Timestamp,
+    /// Whose it is; the installation's own account unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    /// The region it was made in: a plan with a region protects resources of that region only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// The token its maker named it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator_request_id: Option<String>,
+    /// Tags of the plan, all versions together.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Options by type of resource.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advanced_settings: Vec<AdvancedBackupSetting>,
+    /// When the plan was deleted; its versions stay readable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
+    /// When a rule of it last made jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run_at: Option<Timestamp>,
+}
+
+impl BackupPlan {
+    /// The name of this version in the AWS Backup API: the same for the same plan and version for ever.
+    #[must_use]
+    pub fn version_id(&self) -> String {
+        plan_version_id(self.id, self.version).hyphenated().to_string()
+    }
+
+    /// Its ARN, where region and account are known.
+    ///
+    /// # Errors
+    /// When they make no valid ARN.
+    pub fn arn(&self, region: &Region, account: &AccountId) -> Result<Arn, crate::InvalidArn> {
+        let region = self.region.as_ref().unwrap_or(region);
+        let account = self.account.as_ref().unwrap_or(account);
+        format!("arn:aws:backup:{region}:{account}:backup-plan:{}", self.id).parse()
+    }
+}
+
+/// The name of a version of a plan in the AWS Backup API.
+#[must_use]
+pub fn plan_version_id(plan: PlanId, version: u32) -> Uuid {
+    plan.derive(&format!("version-{version}"))
 }

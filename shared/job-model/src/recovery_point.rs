@@ -60,6 +60,8 @@ pub enum ExceptionKind {
     ReadFailed,
     /// Some metadata could not be read.
     MetadataIncomplete,
+    /// It is damaged at the source; its content is kept as it is.
+    Damaged,
 }
 
 /// One entry that was not captured as it should be.
@@ -71,6 +73,45 @@ pub struct ReadException {
     pub kind: ExceptionKind,
     /// The operating system's words.
     pub message: String,
+}
+
+/// How a capture learned what had changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeMethod {
+    /// All of the source was read and hashed.
+    FullRead,
+    /// Files whose metadata had not changed were not read.
+    FileMetadata,
+    /// Only those parts were read whose place on the disk was another than in the parent's clone.
+    ExtentComparison,
+}
+
+/// What a capture read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceView {
+    /// The source itself, while it might be written.
+    Live,
+    /// A clone of the file, made in an instant.
+    ReflinkClone,
+}
+
+/// How a source was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SourceReading {
+    /// How changes were found.
+    pub method: ChangeMethod,
+    /// What was read from.
+    pub view: SourceView,
+    /// Bytes read from the source.
+    pub bytes_read: u64,
+    /// Bytes of the source's file system that only the parent's clone or snapshot kept from being freed, as far as was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_bytes: Option<u64>,
+    /// Why changes could not be tracked this time, so that more was read than had changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
 }
 
 /// What a capture did and what it made. Copies keep the summary of their source.
@@ -91,6 +132,9 @@ pub struct CaptureSummary {
     pub items: u64,
     /// How unchanged data was recognised, for example `file metadata` or `full read by hashing`.
     pub change_detection: String,
+    /// The same for programs, with what was read; absent in recovery points of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<SourceReading>,
     /// How many entries were not captured as they should be.
     pub exception_count: u64,
     /// The first of them, at most 20; the vault's own record has all.
@@ -149,4 +193,23 @@ pub struct RecoveryPoint {
     /// What the last restore test of it said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verdict: Option<Verdict>,
+    /// The credential profile it was made with (`IamRoleArn`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_role: Option<String>,
+    /// When it was last restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_restored_at: Option<Timestamp>,
+}
+
+impl RecoveryPoint {
+    /// When its lifecycle ends: AWS's calculated lifecycle. None: nothing limits its age.
+    #[must_use]
+    pub fn delete_at(&self) -> Option<Timestamp> {
+        let days = self.lifecycle.delete_after_days?;
+        Some(
+            self.created_at
+                .checked_add(jiff::SignedDuration::from_hours(i64::from(days) * 24))
+                .unwrap_or(Timestamp::MAX),
+        )
+    }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Arn, Region};
+use crate::{AccountId, Arn, Region};
 
 /// What kind of thing a resource is; decides the driver. The wire form is AWS's free pattern, so that types of ours can
 /// stand beside theirs.
@@ -17,15 +17,22 @@ pub enum ResourceType {
     Files,
     /// A raw volume: an image file or a block device.
     Volume,
+    /// A database server, named as Amazon RDS names its instances.
+    #[serde(rename = "RDS")]
+    Rds,
 }
 
 impl ResourceType {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Files, Self::Volume];
+
     /// The name on the wire and in lists.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Files => "Files",
             Self::Volume => "Volume",
+            Self::Rds => "RDS",
         }
     }
 }
@@ -50,4 +57,16 @@ pub struct Resource {
     pub tags: BTreeMap<String, String>,
     /// When it was registered.
     pub registered_at: Timestamp,
+    /// Whose it is, where its ARN does not say; the installation's own account unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+}
+
+impl Resource {
+    /// Whose it is: the account in its ARN, the one it was registered by, or the installation's own.
+    #[must_use]
+    pub fn account_or<'a>(&'a self, own: &'a AccountId) -> &'a str {
+        let named = self.arn.account();
+        if named.is_empty() { self.account.as_ref().unwrap_or(own).as_str() } else { named }
+    }
 }

@@ -65,4 +65,10 @@ pub struct Selection {
     pub conditions: Conditions,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The credential profile of its resources, as an ARN of a role (`IamRoleArn`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_role: Option<String>,
+    /// The token its maker named it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator_request_id: Option<String>,
 }

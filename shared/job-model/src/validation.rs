@@ -11,7 +11,7 @@ mod selection;
 mod vault;
 
 pub use name::{plan_name, restore_testing_name, rule_name, selection_name, vault_name};
-pub use plan::{backup_plan, lifecycle, retention_fits_vault, tags, windows};
+pub use plan::{advanced_settings, backup_plan, lifecycle, retention_fits_vault, tag, tags, windows};
 pub use restore_testing::restore_testing_plan;
 pub use selection::selection;
 pub use vault::vault_retention;

@@ -1,5 +1,7 @@
 //! Vaults: restic repositories in one region.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,81 @@ pub struct VaultAccess {
     pub repository_id: Option<String>,
 }
 
+/// What kind of vault it is, in AWS's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum VaultType {
+    /// Any vault.
+    #[default]
+    BackupVault,
+    /// Locked from its first instant, with bounds of retention, for ever.
+    LogicallyAirGappedBackupVault,
+}
+
+impl VaultType {
+    /// Whether it is the usual kind.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::BackupVault
+    }
+}
+
+/// A vault lock. While it stands, recovery points of the vault can neither be deleted nor given another lifecycle by
+/// anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VaultLock {
+    /// None: governance, the lock may be changed and lifted. Some: compliance, nobody changes it after this instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_date: Option<Timestamp>,
+}
+
+impl VaultLock {
+    /// Whether nobody may change the lock any more.
+    #[must_use]
+    pub fn is_immutable(&self, now: Timestamp) -> bool {
+        self.lock_date.is_some_and(|date| date <= now)
+    }
+}
+
+/// AWS's names of what vaults can tell of (`BackupVaultEvents`). Those about things that do not exist here never happen.
+pub const VAULT_EVENTS: [&str; 24] = [
+    "BACKUP_JOB_STARTED",
+    "BACKUP_JOB_COMPLETED",
+    "BACKUP_JOB_SUCCESSFUL",
+    "BACKUP_JOB_FAILED",
+    "BACKUP_JOB_EXPIRED",
+    "RESTORE_JOB_STARTED",
+    "RESTORE_JOB_COMPLETED",
+    "RESTORE_JOB_SUCCESSFUL",
+    "RESTORE_JOB_FAILED",
+    "COPY_JOB_STARTED",
+    "COPY_JOB_SUCCESSFUL",
+    "COPY_JOB_FAILED",
+    "RECOVERY_POINT_MODIFIED",
+    "BACKUP_PLAN_CREATED",
+    "BACKUP_PLAN_MODIFIED",
+    "S3_BACKUP_OBJECT_FAILED",
+    "S3_RESTORE_OBJECT_FAILED",
+    "CONTINUOUS_BACKUP_INTERRUPTED",
+    "RECOVERY_POINT_INDEX_COMPLETED",
+    "RECOVERY_POINT_INDEX_DELETED",
+    "RECOVERY_POINT_INDEXING_FAILED",
+    "EKS_RESTORE_OBJECT_FAILED",
+    "EKS_RESTORE_OBJECT_SKIPPED",
+    "EKS_BACKUP_OBJECT_FAILED",
+];
+
+/// Who is told of what happens in a vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VaultNotifications {
+    /// An ARN in the shape of an SNS topic's; the gateway's configuration says which webhook or subject it stands for.
+    pub topic: Arn,
+    /// AWS's names of events, for example `BACKUP_JOB_COMPLETED`.
+    pub events: Vec<String>,
+}
+
 /// A vault as the planner knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -57,4 +134,30 @@ pub struct Vault {
     pub max_retention_days: Option<u32>,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// What kind it is.
+    #[serde(default, skip_serializing_if = "VaultType::is_plain")]
+    pub vault_type: VaultType,
+    /// The token its maker named it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator_request_id: Option<String>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Its lock, if it is locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<VaultLock>,
+    /// Its access policy, the JSON text as it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_policy: Option<String>,
+    /// Who is told of what happens in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifications: Option<VaultNotifications>,
+}
+
+impl Vault {
+    /// Whether a lock stands: recovery points can neither be deleted on request nor given another lifecycle.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_some() || self.vault_type == VaultType::LogicallyAirGappedBackupVault
+    }
 }

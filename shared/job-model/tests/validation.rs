@@ -30,6 +30,7 @@ fn rule(name: &str) -> BackupRule {
         generations: None,
         copy_actions: Vec::new(),
         recovery_point_tags: BTreeMap::new(),
+        enable_continuous: false,
     }
 }
 
@@ -41,6 +42,13 @@ fn plan(rules: Vec<BackupRule>) -> BackupPlan {
         rules,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
+        account: None,
+        region: None,
+        creator_request_id: None,
+        tags: std::collections::BTreeMap::new(),
+        advanced_settings: Vec::new(),
+        deleted_at: None,
+        last_run_at: None,
     }
 }
 
@@ -128,6 +136,12 @@ fn a_vault_refuses_what_it_would_not_keep_right() {
         min_retention_days: Some(7),
         max_retention_days: Some(30),
         created_at: Timestamp::UNIX_EPOCH,
+        vault_type: job_model::VaultType::BackupVault,
+        creator_request_id: None,
+        tags: std::collections::BTreeMap::new(),
+        lock: None,
+        access_policy: None,
+        notifications: None,
     };
     let fits = |lifecycle: Lifecycle| {
         validation::retention_fits_vault("lifecycle", &lifecycle, &vault).map_err(|e: Invalid| e.value)
@@ -165,6 +179,8 @@ fn selection(change: impl FnOnce(&mut Selection)) -> Result<(), Invalid> {
         list_of_tags: Vec::new(),
         conditions: Conditions::default(),
         created_at: Timestamp::UNIX_EPOCH,
+        iam_role: None,
+        creator_request_id: None,
     };
     change(&mut selection);
     validation::selection(&selection)
@@ -203,8 +219,20 @@ fn testing(change: impl FnOnce(&mut RestoreTestingPlan)) -> Result<(), Invalid> 
             protected_resources: vec!["*".to_owned()],
             conditions: ProtectedResourceConditions::default(),
             validation_window_hours: 0,
+            iam_role: None,
+            creator_request_id: None,
+            created_at: None,
+            updated_at: None,
+            restore_metadata_overrides: std::collections::BTreeMap::new(),
         }],
         updated_at: Timestamp::UNIX_EPOCH,
+        account: None,
+        region: None,
+        creator_request_id: None,
+        tags: std::collections::BTreeMap::new(),
+        created_at: None,
+        recovery_point_kinds: vec![job_model::RecoveryPointKind::Snapshot],
+        last_started_at: None,
     };
     change(&mut plan);
     validation::restore_testing_plan(&plan)
@@ -221,7 +249,7 @@ fn restore_testing_plans_are_held_to_their_bounds() {
     assert_eq!(field(&|p| p.selection_window_days = 366), "selection_window_days");
     assert_eq!(field(&|p| p.include_vaults.clear()), "include_vaults");
     assert_eq!(field(&|p| p.exclude_vaults = vec!["dr".to_owned()]), "exclude_vaults[0]");
-    assert_eq!(field(&|p| p.selections.clear()), "selections");
+    assert_eq!(field(&|p| p.recovery_point_kinds.clear()), "recovery_point_kinds");
     assert_eq!(field(&|p| p.selections.push(p.selections[0].clone())), "selections[1].name");
     assert_eq!(field(&|p| p.selections[0].name = "a-b".to_owned()), "selections[0].name");
     let window = "selections[0].validation_window_hours";

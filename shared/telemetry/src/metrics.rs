@@ -74,6 +74,8 @@ metric_table! {
     bytes_stored: counter, "holdfast.bytes.stored", "By", ["kind", "region"];
     /// Entries that were not captured as they should be.
     capture_exceptions: counter, "holdfast.capture.exceptions", "{entry}", ["resource_type", "region"];
+    /// Captures that read more than had changed because changes could not be tracked.
+    tracking_fallbacks: counter, "holdfast.capture.tracking_fallbacks", "{capture}", ["resource_type", "region"];
     /// Measured recovery time: from the restore order to the first correct read.
     rto_seconds: histogram, "holdfast.rto", "s", ["resource_type", "region"], JOB_SECONDS;
     /// Measured recovery point: age of the newest restorable and checked state.

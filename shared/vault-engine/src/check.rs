@@ -1,15 +1,19 @@
 //! Looks for damage: files, packs and, where asked to, every blob; and says which snapshots it touches.
 
 mod packs;
+mod scrub;
 mod trees;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use driver_api::Control;
 use vault_format::{BlobKind, Id};
 
 use self::packs::check_packs;
+pub use self::scrub::{ScrubOptions, ScrubReport};
 use self::trees::TreeWalk;
+use crate::index::Index;
 use crate::{Vault, VaultError};
 
 /// How thorough a check is.
@@ -97,6 +101,19 @@ impl CheckReport {
 pub(crate) fn run(vault: &Vault, options: &CheckOptions<'_>) -> Result<CheckReport, VaultError> {
     let _lock = vault.lock()?;
     let index = vault.load_index()?;
+    let reading = Reading { chosen: &|_| options.read_data, done: &|_, _| {}, control: options.control };
+    look(vault, index, &reading)
+}
+
+/// Which packs are read, and who is told of those that were.
+struct Reading<'a> {
+    chosen: &'a (dyn Fn(&Id) -> bool + Sync),
+    /// Called once for each chosen pack: whether it is sound.
+    done: &'a (dyn Fn(&Id, bool) + Sync),
+    control: &'a dyn Control,
+}
+
+fn look(vault: &Vault, index: Arc<Index>, reading: &Reading<'_>) -> Result<CheckReport, VaultError> {
     let mut report = CheckReport::default();
     for file in index.damaged() {
         let kind = if file.path.starts_with("index/") {
@@ -106,18 +123,18 @@ pub(crate) fn run(vault: &Vault, options: &CheckOptions<'_>) -> Result<CheckRepo
         };
         report.add(kind, &file.path, &file.problem);
     }
-    let lost = check_packs(vault, &index, options, &mut report)?;
+    let lost = check_packs(vault, &index, reading, &mut report)?;
     let listing = vault.snapshots()?;
     for file in listing.damaged {
         report.add(CheckFindingKind::SnapshotDamaged, file.path, file.problem);
     }
     let mut walk = TreeWalk::new(vault, index, &lost);
     for snapshot in listing.readable {
-        if options.control.is_stopped() {
+        if reading.control.is_stopped() {
             return Err(VaultError::Stopped);
         }
         report.snapshots += 1;
-        if !walk.is_whole(snapshot.tree, &mut report) {
+        if !walk.is_whole(snapshot.tree, &mut report)? {
             report.snapshots_affected.push(snapshot.id);
         }
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use driver_api::{Control, ReadError, SnapshotReader};
 use job_model::Progress;
-use vault_format::{BlobKind, Id, NodeKind};
+use vault_format::{BlobKind, Id, NodeKind, OpenedBlob};
 
 use crate::error::chain;
-use crate::ranges::{Opened, Wanted, read_all};
+use crate::ranges::{Wanted, read_all};
 use crate::vault::RECOVERY_POINT_TAG;
 use crate::{Reader, Vault, VaultError, WriteStats, Writer};
 
@@ -79,9 +79,9 @@ pub fn copy_snapshot(request: &CopyRequest<'_>) -> Result<Copied, VaultError> {
         ..Progress::default()
     });
     let index = Arc::clone(reader.index());
-    let transfer = |same: &[Wanted<()>], opened: &Opened<'_>| {
+    let transfer = |same: &[Wanted<()>], opened: &OpenedBlob<'_>| {
         let blob = same[0].location.blob;
-        writer.store_encoded(blob.kind, blob.id, &opened.stored, opened.raw_length, opened.plaintext.len())?;
+        writer.store_encoded(blob.kind, blob.id, opened.stored, opened.raw_length, opened.plaintext.len())?;
         request.control.advance(Progress {
             bytes_done: opened.plaintext.len() as u64,
             bytes_read: opened.stored.len() as u64,

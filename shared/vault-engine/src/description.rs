@@ -2,7 +2,7 @@
 
 use driver_api::{CaptureWriter, Chunking, ReadError, SnapshotReader, WriteError};
 use jiff::Timestamp;
-use job_model::{Arn, Consistency, ReadException, ResourceType};
+use job_model::{Arn, Consistency, ReadException, ResourceType, SourceReading};
 use serde::{Deserialize, Serialize};
 use vault_format::{Node, NodeKind, Tree};
 
@@ -34,6 +34,9 @@ pub struct RecoveryPointDescription {
     pub capture_ended_at: Timestamp,
     /// How unchanged data was recognised, in words.
     pub change_detection: String,
+    /// The same for programs, with what was read; absent in recovery points of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<SourceReading>,
     /// Content in bytes, holes included.
     pub size_bytes: u64,
     /// Entries (files, extents).

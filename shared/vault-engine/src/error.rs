@@ -106,6 +106,53 @@ pub enum VaultError {
     /// Our own lock could not be kept.
     #[error("the lock on the vault was lost; nothing was committed")]
     LockLost,
+    /// What a new snapshot relied on went while it was made.
+    #[error(
+        "what the snapshot relies on was pruned meanwhile: {what}; nothing was committed, the next attempt stores it"
+    )]
+    Pruned {
+        /// What is gone.
+        what: String,
+    },
+    /// Somebody else follows the stream now.
+    #[error("stream `{stream}` was taken over by a follower of epoch {found}, ours is {ours}; nothing was changed")]
+    Superseded {
+        /// The recovery point it belongs to.
+        stream: String,
+        /// Epoch of this follower.
+        ours: u64,
+        /// Epoch of the other.
+        found: u64,
+    },
+    /// The snapshot is protected by what stands in the vault itself.
+    #[error("snapshot `{snapshot}` is not deleted: {reason}")]
+    Protected {
+        /// Its id.
+        snapshot: Id,
+        /// What protects it.
+        reason: crate::KeepReason,
+    },
+    /// A protection cannot be added or taken back.
+    #[error("what protects the vault's recovery points stays as it is: {problem}")]
+    KeepRefused {
+        /// Why.
+        problem: String,
+    },
+    /// What protects recovery points was tampered with or lost.
+    #[error(
+        "what protects the vault's recovery points is not as it was written, so nothing is deleted: {problem}; bring \
+         `holdfast/keep` back from a copy of the store"
+    )]
+    KeepBroken {
+        /// How it shows.
+        problem: String,
+    },
+    /// The secret that is to be taken away is the one in use.
+    #[error("key `{id}` opened the vault and stays; open it with another secret to revoke this one")]
+    KeyInUse {
+        /// Its id.
+        id: Id,
+    },
     /// Asked to stop.
     #[error("stopped on request")]
     Stopped,
@@ -146,13 +193,15 @@ impl VaultError {
             Self::KeyUnreadable { .. } => FailureCode::KeyUnreadable,
             Self::BadLocation { .. } | Self::NotFound { .. } => FailureCode::VaultNotFound,
             Self::LocationTaken { .. } => FailureCode::VaultLocationTaken,
-            Self::WrongKey { .. } => FailureCode::VaultWrongKey,
+            Self::WrongKey { .. } | Self::KeyInUse { .. } => FailureCode::VaultWrongKey,
             Self::NotTheSame { .. } => FailureCode::VaultNotTheSame,
             Self::Damaged { .. } => FailureCode::VaultDamaged,
+            Self::Protected { .. } | Self::KeepRefused { .. } => FailureCode::RecoveryPointProtected,
+            Self::KeepBroken { .. } => FailureCode::VaultDamaged,
             Self::SnapshotMissing { .. } => FailureCode::SnapshotMissing,
             Self::SnapshotDiffers { .. } => FailureCode::SnapshotDiffers,
-            Self::Locked { .. } | Self::LockLost => FailureCode::VaultUnreachable,
-            Self::Stopped => FailureCode::LeaseLost,
+            Self::Locked { .. } | Self::LockLost | Self::Pruned { .. } => FailureCode::VaultUnreachable,
+            Self::Stopped | Self::Superseded { .. } => FailureCode::LeaseLost,
             Self::Store { source, .. } => source.failure_code(),
             Self::WriterFailed { code, .. } => *code,
             Self::Encode { .. } => FailureCode::Internal,

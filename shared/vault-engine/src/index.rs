@@ -10,7 +10,7 @@ use vault_format::{
     decode_unpacked, pack_file_length, pack_header_length,
 };
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::{DamagedFile, VaultError};
 
 /// Longest index file that is read. restic stops at 8 MiB; a foreign tool may not.
@@ -67,11 +67,18 @@ impl Index {
         let names: Vec<&String> = files.iter().collect();
         let next = AtomicUsize::new(0);
         let building = Mutex::new(Building::default());
+        let failure = Mutex::new(None);
         thread::scope(|scope| {
             for _ in 0..THREADS.min(names.len()) {
                 scope.spawn(|| {
                     while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let read = read_index(store, key, name);
+                        let read = match read_index(store, key, name) {
+                            Ok(read) => read,
+                            Err(error) => {
+                                failure.lock().get_or_insert(error);
+                                return;
+                            }
+                        };
                         let mut building = building.lock();
                         match read {
                             Ok(file) => file.packs.into_iter().for_each(|pack| building.add(&pack, false)),
@@ -83,6 +90,9 @@ impl Index {
                 });
             }
         });
+        if let Some(error) = failure.into_inner() {
+            return Err(error);
+        }
         let mut building = building.into_inner();
         if !building.damaged.is_empty() {
             building.recover(store, key)?;
@@ -126,12 +136,13 @@ impl Index {
             .filter(move |location| location.blob.kind == kind)
     }
 
-    /// Blobs by pack number, for a check: the index turned round.
+    /// Blobs by pack number, in the order they lie in, for a check: the index turned round.
     pub(crate) fn blobs_by_pack(&self) -> HashMap<u32, Vec<PackedBlob>> {
         let mut by_pack: HashMap<u32, Vec<PackedBlob>> = HashMap::new();
         for location in self.entries.iter().map(Entry::location) {
             by_pack.entry(location.pack).or_default().push(location.blob);
         }
+        by_pack.values_mut().for_each(|blobs| blobs.sort_unstable_by_key(|blob| blob.offset));
         by_pack
     }
 }
@@ -210,12 +221,25 @@ pub(crate) fn read_pack_header(
     decode_pack_header(header, size).map_err(|error| format!("its header: {error}"))
 }
 
-fn read_index(store: &dyn Store, key: &MasterKey, name: &str) -> Result<IndexFile, String> {
-    let sealed = store.get(&format!("index/{name}"), INDEX_BYTES_MAX).map_err(|error| crate::error::chain(&error))?;
+/// One index file; the inner error is a sentence about what is wrong with it.
+pub(crate) fn read_index(
+    store: &dyn Store,
+    key: &MasterKey,
+    name: &str,
+) -> Result<Result<IndexFile, String>, VaultError> {
+    let path = format!("index/{name}");
+    let sealed = match store.get(&path, INDEX_BYTES_MAX) {
+        Ok(sealed) => sealed,
+        Err(error @ (StoreError::NotFound { .. } | StoreError::Short { .. } | StoreError::TooLarge { .. })) => {
+            return Ok(Err(error.to_string()));
+        }
+        // Whoever cannot be reached is not damaged.
+        Err(error) => return Err(error.when("read the index")),
+    };
     let found = Id::of(&sealed);
     if found.to_hex() != name {
-        return Err(format!("its SHA-256 is {found}"));
+        return Ok(Err(format!("its SHA-256 is {found}")));
     }
-    let json = decode_unpacked(key, sealed).map_err(|error| crate::error::chain(&error))?;
-    IndexFile::decode(&json).map_err(|error| crate::error::chain(&error))
+    let decoded = decode_unpacked(key, sealed).and_then(|json| IndexFile::decode(&json));
+    Ok(decoded.map_err(|error| crate::error::chain(&error)))
 }

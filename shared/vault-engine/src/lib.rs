@@ -1,4 +1,4 @@
-//! Chunk, deduplicate, compress, encrypt, pack, index, read, copy and check vaults.
+//! Chunk, deduplicate, compress, encrypt, pack, index, read, copy, check and prune vaults.
 //!
 //! A vault is a restic repository of format version 2 in a directory (`file://`), in an object store (`s3://` and what
 //! else `object_store` knows by URL) or, for tests, in this process (`memory://name`). This crate knows stores, locks and
@@ -16,6 +16,13 @@
 //! stored anew as soon as a source has it. Every blob that is read is verified against its id. A damaged index or
 //! snapshot file is reported and passed over; the packs that only a damaged index names are found by their own headers.
 //!
+//! # Streams
+//!
+//! What a driver receives continuously is kept in `holdfast/streams`, where restic and rustic do not look, until
+//! it is part of a snapshot: one sealed file for each piece, durable when it is acknowledged. The snapshot of a stream is
+//! replaced by the next one, which holds all of it; a follower of a higher epoch is the only one that may replace or
+//! remove.
+//!
 //! # Memory
 //!
 //! | what | bytes |
@@ -23,48 +30,75 @@
 //! | index of an open vault | 48 for each blob, about 80 for each pack; twice as much for a moment while it is loaded |
 //! | blobs that a writer stores | about 80 for each, until it ends |
 //! | a writer | 5 packs of 16 to 24 MiB: two that are filled, two that are sent, one that waits |
-//! | each thread that cuts content | 128 KiB for small files, up to 12 MiB for large ones, and a chunk of at most 8 MiB, compressed and sealed |
-//! | each thread of a fetch or a copy | one range of at most 8 MiB (or one blob) and one blob |
-//! | trees that a reader keeps | those of 16 MiB of JSON |
+//! | each thread that cuts content | 128 KiB for small files, up to 12 MiB for large ones, and room for one chunk of at most 8 MiB compressed |
+//! | each thread of a fetch or a copy | one range of at most 4 MiB (or one blob) and two blobs; a fetch of many files has two threads for each processor, at most 8 |
+//! | trees that a reader keeps | those of 4 MiB of JSON |
 //! | a fetch | 100 for each span that is asked for |
 //! | a copy | 33 for each blob of the snapshot, and 64 for each that is transferred |
 //! | a check | up to 180 for each blob in the index; with reading, one pack for each of at most 4 threads |
+//! | a prune | 70 for each blob that snapshots need and 50 for each in the index; with packing anew also what a writer and a copy take |
 //!
 //! # Which operations go together
 //!
 //! Every operation but listing holds a restic lock that is not exclusive, renews it every 5 minutes and commits nothing
-//! once it could not for 25. A lock of a process of this machine that is dead, or older than 30 minutes, is removed.
+//! once it could not for 25, or once somebody removed it. A lock of a process of this machine that is dead is removed, and
+//! one older than 30 minutes by the store's clock as well as by ours.
 //!
-//! | | capture, copy into | restore, copy from | check | forget | restic `prune`, `forget` |
+//! A prune never removes what it has just found unused. It takes such packs out of the index, looks for snapshots and
+//! locks that came meanwhile, and notes in `holdfast/marks/` which packs had no index then and who was working. A later run
+//! removes the packs that are still in no index when the grace period is over by the store's clock and by ours, and when
+//! all who worked at the mark have ended. A writer looks at the index before and after it has written its snapshot, and
+//! names the packs again that it relied on. So of two that meet at least one sees the other.
+//!
+//! Each cell names what makes the pair safe and, after the arrow, the test in `tests/vaults` that shows it.
+//!
+//! | | capture, copy into | restore, copy from | check | forget | prune |
 //! |---|---|---|---|---|---|
-//! | **capture, copy into** | safe: files are only added, under names that are their digests; both may store the same blob once each | safe: a reader knows the index of when it began, and nothing is removed | safe: what has no index yet counts as unreferenced, not as damage | safe: no data is removed, so a parent's blobs stay | kept apart by the locks |
-//! | **restore, copy from** | | safe: both only read | safe | safe: a snapshot that is being read is in memory | kept apart by the locks |
-//! | **check** | | | safe: both only read | safe: a snapshot that goes meanwhile is passed over | kept apart by the locks |
-//! | **forget** | | | | safe: removing what is gone is no error | kept apart by the locks |
-//!
-//! Removing data that no snapshot needs is left to `restic prune` for now.
+//! | **capture, copy into** | files are only added, under names that are their digests; both may store the same blob → `captures_forgets_and_prunes_in_a_heap_lose_nothing_that_was_committed` | a reader knows the index of when it began → `copies_go_on_beside_a_prune_of_either_vault` | what has no index yet is unreferenced, not damaged → `packs_of_an_attempt_that_died_are_no_damage_and_are_used_by_the_next_when_indexed` | no data is removed, so a parent's blobs stay → `an_unchanged_subtree_that_was_never_written_again_is_kept_too` | `a_writer_that_began_before_the_mark_keeps_what_it_relied_on`, `a_writer_that_begins_after_the_mark_relies_on_nothing_that_is_marked`, `packs_of_a_writer_that_works_are_not_taken_for_leftovers` |
+//! | **restore, copy from** | | both only read → `copies_go_on_beside_a_prune_of_either_vault` | both only read → `a_check_beside_a_prune_finds_nothing` | what is read stays until its reader has ended → `a_restore_reads_to_its_end_what_is_forgotten_and_pruned_meanwhile` | the same |
+//! | **check** | | | both only read → `a_check_beside_a_prune_finds_nothing` | a snapshot that goes meanwhile is passed over → `captures_forgets_and_prunes_in_a_heap_lose_nothing_that_was_committed` | new index files are there before the old ones go → `a_check_beside_a_prune_finds_nothing` |
+//! | **forget** | | | | removing what is gone is no error → `a_forgotten_snapshot_is_gone_and_forgetting_it_again_is_no_error` | needs are only ever overestimated → `captures_forgets_and_prunes_in_a_heap_lose_nothing_that_was_committed` |
+//! | **prune** | | | | | the second one is refused → `of_two_prunes_one_waits_outside` |
+//! | **restic backup** | both only add → `restic_does_not_prune_while_we_write` | as a capture | as a capture | as a capture | nothing leaves the index while its lock is there; when it comes at that very moment all is put back → `nothing_leaves_the_index_while_a_restic_works` |
+//! | **restic prune, forget** | its lock is exclusive → `restic_does_not_prune_while_we_write`, `an_exclusive_lock_keeps_us_and_restic_out_and_says_whose_it_is` | the same | the same | the same | the same, and in turn → `restic_prunes_a_vault_with_marks_of_ours_and_we_go_on` |
+//! | **rustic** (no locks) | both only add | as a capture | as a capture | as a capture | the grace period alone, as among its own; what it relied on comes back with the next run → `what_others_without_a_lock_relied_on_comes_back`, `rustic_and_we_prune_in_turn` |
 
 mod check;
 mod copy;
 mod description;
+mod documents;
 mod error;
 mod index;
+mod index_files;
+mod keep;
+mod keys;
 mod locks;
 mod profiles;
+mod prune;
 mod ranges;
 mod reader;
 mod store;
+mod stream;
 mod surroundings;
+#[cfg(test)]
+#[path = "../tests/sweeps/sweeps.rs"]
+mod sweeps;
 mod vault;
 mod writer;
 
-pub use check::{CheckFinding, CheckFindingKind, CheckOptions, CheckReport};
+pub use check::{CheckFinding, CheckFindingKind, CheckOptions, CheckReport, ScrubOptions, ScrubReport};
 pub use copy::{Copied, CopyRequest, copy_snapshot};
 pub use description::{DESCRIPTION_SCHEMA, RecoveryPointDescription, read_description, snapshot_root};
 pub use error::VaultError;
+pub use keep::{Hold, Keep, KeepEntry, KeepReason, VaultLockEntry};
+pub use keys::KeyInfo;
 pub use profiles::{KeyProfile, Profiles, StoreProfile};
+pub use prune::{
+    PRUNE_SCHEMA, PlannedPack, PruneOptions, PrunePlan, PruneReport, RepackedPack, WaitingPack, WaitingReason,
+};
 pub use reader::Reader;
 pub use store::StoreError;
+pub use stream::{Stream, StreamParts, StreamReader, StreamSubject, stream_base_tag};
 pub use surroundings::Surroundings;
 pub use vault::{DamagedFile, SnapshotListing, SnapshotSummary, Vault, recovery_point_tag};
 pub use writer::{Committed, SnapshotInput, WriteStats, Writer};

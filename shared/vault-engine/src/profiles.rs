@@ -135,9 +135,10 @@ impl StoreProfile {
 fn read_file(path: &Path) -> Result<SecretString, String> {
     let problem = |error| format!("read `{}`: {error}", path.display());
     let file = std::fs::File::open(path).map_err(problem)?;
-    let mut text = String::new();
+    // As long as it can become, so that no copy of it is left behind by growing; zeroed when it is dropped.
+    let mut text = zeroize::Zeroizing::new(String::with_capacity(SECRET_BYTES_MAX as usize));
     file.take(SECRET_BYTES_MAX).read_to_string(&mut text).map_err(problem)?;
-    trimmed(text).ok_or_else(|| format!("`{}` is empty", path.display()))
+    trimmed(std::mem::take(&mut *text)).ok_or_else(|| format!("`{}` is empty", path.display()))
 }
 
 fn read_variable(name: &str) -> Result<SecretString, String> {

@@ -1,20 +1,20 @@
 //! Reads many blobs: by pack, in the order they lie in, neighbours in one request, each once.
 
-use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use driver_api::{Control, ReadError};
 use parking_lot::Mutex;
-use vault_format::{BlobKind, Id, PackedBlob, unpack_blob};
+use vault_format::{BlobKind, BlobOpener, BlobToOpen, Id, OpenedBlob, PackedBlob};
 
 use crate::Vault;
 use crate::index::{Index, Location, pack_path};
 use crate::store::StoreError;
 
 /// Longest range of a pack that is read at once, in bytes; one blob may be longer.
-const RANGE_BYTES_MAX: u32 = 8 << 20;
+const RANGE_BYTES_MAX: u32 = 4 << 20;
 /// Bytes between two blobs that are rather read than skipped.
 const GAP_BYTES_MAX: u32 = 128 << 10;
 
@@ -24,21 +24,11 @@ pub(crate) struct Wanted<T> {
     pub(crate) note: T,
 }
 
-/// A blob, decrypted and verified.
-pub(crate) struct Opened<'a> {
-    /// As it was stored: compressed where `raw_length` is set.
-    pub(crate) stored: Cow<'a, [u8]>,
-    /// Length of the plaintext where it is compressed.
-    pub(crate) raw_length: Option<u32>,
-    /// The plaintext.
-    pub(crate) plaintext: Vec<u8>,
-}
-
 /// Takes a blob for all who want it.
-type Take<'a, T> = dyn Fn(&[Wanted<T>], &Opened<'_>) -> Result<(), ReadError> + Sync + 'a;
+type Take<'a, T> = dyn Fn(&[Wanted<T>], &OpenedBlob<'_>) -> Result<(), ReadError> + Sync + 'a;
 
 /// Reads all of them and calls `take` once for each blob with all the notes on it. Holds at most one range and one blob
-/// per thread.
+/// per thread, in buffers that are used again.
 pub(crate) fn read_all<T: Sync + Send>(
     vault: &Vault,
     index: &Index,
@@ -105,41 +95,119 @@ fn plan<T>(wanted: &[Wanted<T>]) -> Vec<Range<usize>> {
     ranges
 }
 
+thread_local! {
+    /// What this thread read last, and what opens it.
+    static BUFFERS: RefCell<(Vec<u8>, Option<BlobOpener>)> = const { RefCell::new((Vec::new(), None)) };
+}
+
 fn read_range<T>(vault: &Vault, index: &Index, wanted: &[Wanted<T>], take: &Take<'_, T>) -> Result<(), ReadError> {
     let Some(first) = wanted.first() else { return Ok(()) };
     let begin = first.location.blob.offset;
     let end =
         wanted.iter().map(|wanted| wanted.location.blob.offset + wanted.location.blob.length).max().unwrap_or(begin);
     let path = pack_path(&index.pack(first.location.pack).id);
-    let mut bytes = vault.store().get_range(&path, begin.into(), (end - begin) as usize);
-    for same in wanted.chunk_by(|a, b| a.location == b.location) {
-        let location = same[0].location;
-        let from = (location.blob.offset - begin) as usize;
-        let opened = match &mut bytes {
-            Ok(bytes) => open(vault, &mut bytes[from..from + location.blob.length as usize], &location.blob),
-            Err(error) => Err(error.to_string()),
+    // Taken, not borrowed: whoever takes a blob may read others.
+    let (mut bytes, mut opener) = BUFFERS.take();
+    let read = vault.store().get_range_into(&path, begin.into(), (end - begin) as usize, &mut bytes);
+    let groups: Vec<&[Wanted<T>]> = wanted.chunk_by(|a, b| a.location == b.location).collect();
+    // There may be another copy of what is not sound here.
+    let elsewhere = |same: &[Wanted<T>]| {
+        let PackedBlob { kind, id, .. } = same[0].location.blob;
+        read_blob_as(vault, index, kind, &id, |opened| take(same, opened)).and_then(|taken| taken)
+    };
+    let result = match read {
+        Ok(()) => {
+            let blobs: Vec<PackedBlob> = groups.iter().map(|same| same[0].location.blob).collect();
+            open_all(vault, &mut opener, &mut bytes, begin, &blobs, |number, opened| match opened {
+                Ok(opened) => take(groups[number], &opened),
+                Err(_) => elsewhere(groups[number]),
+            })
+        }
+        Err(_) => groups.iter().try_for_each(|same| elsewhere(same)),
+    };
+    BUFFERS.set((bytes, opener));
+    result
+}
+
+/// Opens all of these blobs of a part of a pack that begins at `begin`, sorted by their offsets, and hands each on with
+/// its number. The first error of `take` ends it.
+pub(crate) fn open_all<E>(
+    vault: &Vault,
+    opener: &mut Option<BlobOpener>,
+    bytes: &mut [u8],
+    begin: u32,
+    blobs: &[PackedBlob],
+    mut take: impl FnMut(usize, Result<OpenedBlob<'_>, String>) -> Result<(), E>,
+) -> Result<(), E> {
+    let opener = match the(opener) {
+        Ok(opener) => opener,
+        Err(problem) => return (0..blobs.len()).try_for_each(|number| take(number, Err(problem.clone()))),
+    };
+    let mut number = 0;
+    while let Some(first) = blobs.get(number) {
+        let (from, middle) = ((first.offset - begin) as usize, (first.offset - begin + first.length) as usize);
+        // Two at a time, unless they lie in each other.
+        let second = blobs.get(number + 1).filter(|second| (second.offset - begin) as usize >= middle);
+        if let Some(second) = second {
+            let (to, end) = ((second.offset - begin) as usize, (second.offset - begin + second.length) as usize);
+            if let Some((before, after)) = bytes.split_at_mut_checked(middle)
+                && let Some(after) = after.get_mut(to - middle..end - middle)
+            {
+                let pair = opener.open_two(vault.key(), part(first, &mut before[from..]), part(second, after));
+                for (at, opened) in pair.into_iter().enumerate() {
+                    take(number + at, opened.map_err(|error| crate::error::chain(&error)))?;
+                }
+                number += 2;
+                continue;
+            }
+        }
+        let opened = match bytes.get_mut(from..middle) {
+            Some(sealed) => opener.open(vault.key(), part(first, sealed)).map_err(|error| crate::error::chain(&error)),
+            None => Err("it lies beyond the end of its pack".to_owned()),
         };
-        let opened = match opened {
-            Ok(opened) => opened,
-            // There may be another copy of it.
-            Err(_) => read_blob(vault, index, location.blob.kind, &location.blob.id)?,
-        };
-        take(same, &opened)?;
+        take(number, opened)?;
+        number += 1;
     }
     Ok(())
 }
 
+fn part<'a>(blob: &PackedBlob, sealed: &'a mut [u8]) -> BlobToOpen<'a> {
+    BlobToOpen { sealed, raw_length: blob.raw_length, id: blob.id }
+}
+
+fn the(opener: &mut Option<BlobOpener>) -> Result<&mut BlobOpener, String> {
+    match opener {
+        Some(opener) => Ok(opener),
+        None => Ok(opener.insert(BlobOpener::new().map_err(|error| crate::error::chain(&error))?)),
+    }
+}
+
+/// The plaintext of one blob, from the first place where it is sound.
+pub(crate) fn read_blob(vault: &Vault, index: &Index, kind: BlobKind, id: &Id) -> Result<Vec<u8>, ReadError> {
+    read_blob_as(vault, index, kind, id, |opened| opened.plaintext.to_vec())
+}
+
 /// Reads one blob from the first place where it is sound.
-pub(crate) fn read_blob(vault: &Vault, index: &Index, kind: BlobKind, id: &Id) -> Result<Opened<'static>, ReadError> {
+pub(crate) fn read_blob_as<R>(
+    vault: &Vault,
+    index: &Index,
+    kind: BlobKind,
+    id: &Id,
+    mut take: impl FnMut(&OpenedBlob<'_>) -> R,
+) -> Result<R, ReadError> {
     let mut failure = ReadError::Missing { id: *id };
+    let (mut bytes, mut opener) = BUFFERS.take();
     for location in index.find(kind, id) {
         let path = pack_path(&index.pack(location.pack).id);
         let damaged =
             |problem| ReadError::Damaged { what: format!("{} blob {id} in pack `{path}`", kind.as_str()), problem };
-        match vault.store().get_range(&path, location.blob.offset.into(), location.blob.length as usize) {
-            Ok(mut sealed) => match open(vault, &mut sealed, &location.blob) {
-                Ok(Opened { stored, raw_length, plaintext }) => {
-                    return Ok(Opened { stored: Cow::Owned(stored.into_owned()), raw_length, plaintext });
+        let PackedBlob { offset, length, .. } = location.blob;
+        match vault.store().get_range_into(&path, offset.into(), length as usize, &mut bytes) {
+            Ok(()) => match open(vault, &mut opener, &mut bytes, &location.blob) {
+                Ok(opened) => {
+                    let taken = take(&opened);
+                    BUFFERS.set((bytes, opener));
+                    return Ok(taken);
                 }
                 Err(problem) => failure = damaged(problem),
             },
@@ -148,12 +216,16 @@ pub(crate) fn read_blob(vault: &Vault, index: &Index, kind: BlobKind, id: &Id) -
             Err(error) => failure = error.when(format!("read pack `{path}`")).into(),
         }
     }
+    BUFFERS.set((bytes, opener));
     Err(failure)
 }
 
 /// Decrypts and verifies a blob; an error is a sentence.
-pub(crate) fn open<'a>(vault: &Vault, sealed: &'a mut [u8], blob: &PackedBlob) -> Result<Opened<'a>, String> {
-    let stored = vault.key().open_in_place(sealed).map_err(|error| error.to_string())?;
-    let plaintext = unpack_blob(stored, blob.raw_length, &blob.id).map_err(|error| crate::error::chain(&error))?;
-    Ok(Opened { stored: Cow::Borrowed(stored), raw_length: blob.raw_length, plaintext })
+fn open<'a>(
+    vault: &Vault,
+    opener: &'a mut Option<BlobOpener>,
+    sealed: &'a mut [u8],
+    blob: &PackedBlob,
+) -> Result<OpenedBlob<'a>, String> {
+    the(opener)?.open(vault.key(), part(blob, sealed)).map_err(|error| crate::error::chain(&error))
 }

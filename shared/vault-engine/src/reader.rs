@@ -76,7 +76,7 @@ impl SnapshotReader for Reader<'_> {
         if let Some(tree) = self.trees.get(id) {
             return Ok((*tree).clone());
         }
-        let json = read_blob(self.vault, &self.index, BlobKind::Tree, id)?.plaintext;
+        let json = read_blob(self.vault, &self.index, BlobKind::Tree, id)?;
         let tree = decode_tree(&json)
             .map_err(|error| ReadError::Damaged { what: format!("tree {id}"), problem: chain(&error) })?;
         self.trees.put(*id, Arc::new(tree.clone()), json.len());
@@ -89,7 +89,7 @@ impl SnapshotReader for Reader<'_> {
     }
 
     fn blob(&self, id: &Id) -> Result<Vec<u8>, ReadError> {
-        Ok(read_blob(self.vault, &self.index, BlobKind::Data, id)?.plaintext)
+        read_blob(self.vault, &self.index, BlobKind::Data, id)
     }
 
     fn open<'a>(&'a self, content: &'a [Id]) -> FileReader<'a> {
@@ -110,14 +110,18 @@ impl SnapshotReader for Reader<'_> {
                 wanted.push(Wanted { location, note: (request.file, *span) });
             }
         }
-        let threads = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, FETCH_THREADS_MAX);
+        let processors = thread::available_parallelism().map_or(2, NonZero::get);
+        // Where many files are made, threads wait for the file system's journal, and others have work meanwhile. Writers of
+        // one file only wait for each other.
+        let threads = if requests.len() > 1 { 2 * processors } else { processors };
+        let threads = threads.clamp(2, FETCH_THREADS_MAX);
         read_all(self.vault, &self.index, wanted, threads, control, &|places, opened| {
             for Wanted { note: (file, BlobSpan { id, offset, length }), .. } in places {
                 if opened.plaintext.len() != *length as usize {
                     let problem = format!("it has {} bytes where {length} are wanted", opened.plaintext.len());
                     return Err(ReadError::Damaged { what: format!("data blob {id}"), problem });
                 }
-                sink.write_at(*file, *offset, &opened.plaintext).map_err(ReadError::Sink)?;
+                sink.write_at(*file, *offset, opened.plaintext).map_err(ReadError::Sink)?;
             }
             Ok(())
         })

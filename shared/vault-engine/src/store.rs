@@ -116,12 +116,18 @@ pub(crate) struct Listed {
     pub(crate) name: String,
     /// Its length in bytes.
     pub(crate) size: u64,
+    /// When it was written, by the store's clock.
+    pub(crate) modified: Timestamp,
 }
 
 /// The few operations a repository needs. Paths are relative and use `/`.
 pub(crate) trait Store: Send + Sync + fmt::Debug {
-    /// Writes a whole file; it is seen whole or not at all. Durable only after [`Store::barrier`].
+    /// Writes a whole file; it is seen whole or not at all. Durable only after [`Store::barrier`]: a power cut before it
+    /// may leave no file, and of a pack a part.
     fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Writes a whole file that survives a power cut when this returns, without waiting for anything else.
+    fn put_durable(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
 
     /// Like `put`, but false, with nothing changed, when the file is there already. Where the store cannot do both in
     /// one step there is a gap between them.
@@ -132,6 +138,12 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
 
     /// Reads exactly this range.
     fn get_range(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, StoreError>;
+
+    /// Like `get_range`, into a buffer that is used again and again; it has exactly the range afterwards.
+    fn get_range_into(&self, path: &str, offset: u64, length: usize, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+        *buffer = self.get_range(path, offset, length)?;
+        Ok(())
+    }
 
     /// All files below a directory, in no order; none when the directory is not there.
     fn list(&self, directory: &str) -> Result<Vec<Listed>, StoreError>;

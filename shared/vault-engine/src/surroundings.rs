@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::RngCore;
@@ -22,6 +23,9 @@ pub struct Surroundings {
     pub username: String,
     /// This process, in locks.
     pub pid: u32,
+    /// How long it may take on this machine to open a vault with a secret that is added; zero for the least that restic
+    /// uses.
+    pub kdf_time: Duration,
 }
 
 impl Surroundings {
@@ -37,6 +41,7 @@ impl Surroundings {
             hostname,
             username,
             pid: std::process::id(),
+            kdf_time: Duration::ZERO,
         }
     }
 
@@ -45,6 +50,13 @@ impl Surroundings {
     #[must_use]
     pub fn with_random(mut self, random: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
         self.random = Arc::new(random);
+        self
+    }
+
+    /// The same with time for secrets that are added.
+    #[must_use]
+    pub const fn with_kdf_time(mut self, time: Duration) -> Self {
+        self.kdf_time = time;
         self
     }
 

@@ -1,10 +1,10 @@
 //! An open vault.
 
+mod confirm;
 mod create;
 mod open;
 mod snapshots;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,14 +15,18 @@ use vault_format::{Config, Id, MasterKey};
 pub use self::snapshots::{DamagedFile, SnapshotListing, SnapshotSummary, recovery_point_tag};
 pub(crate) use self::snapshots::{RECOVERY_POINT_TAG, path as snapshot_path};
 use crate::index::Index;
-use crate::locks::Lock;
+use crate::locks::{Lock, Operation};
 use crate::store::Store;
-use crate::{CheckOptions, CheckReport, Reader, Surroundings, VaultError, Writer};
+use crate::{
+    CheckOptions, CheckReport, PruneOptions, PrunePlan, PruneReport, Reader, Surroundings, VaultError, Writer, prune,
+};
 
 /// An open vault. All calls block; call them outside of an async runtime's own threads. One value may serve many threads.
 pub struct Vault {
     store: Arc<dyn Store>,
     key: MasterKey,
+    /// Name of the key file that opened it.
+    key_name: String,
     config: Config,
     repository_id: String,
     location: String,
@@ -70,6 +74,25 @@ impl Vault {
         crate::check::run(self, options)
     }
 
+    /// What a prune would do now, and why. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`] when somebody has the vault for himself or prunes it; [`VaultError::Damaged`] when it cannot
+    /// be known what the snapshots need; otherwise when the store fails or the work is to stop.
+    pub fn prune_plan(&self, options: &PruneOptions<'_>) -> Result<PrunePlan, VaultError> {
+        prune::plan(self, options)
+    }
+
+    /// Removes what no snapshot needs, in steps: what is found to be unused leaves the index, and the packs that have been
+    /// out of the index for the grace period are removed by a later run. Safe beside everything that the table on this
+    /// crate's front page names.
+    ///
+    /// # Errors
+    /// As [`Vault::prune_plan`]. Whatever had been done then was safe, and the next run goes on from there.
+    pub fn prune(&self, options: &PruneOptions<'_>) -> Result<PruneReport, VaultError> {
+        prune::run(self, options)
+    }
+
     pub(crate) fn store(&self) -> &dyn Store {
         self.store.as_ref()
     }
@@ -82,34 +105,20 @@ impl Vault {
         &self.key
     }
 
+    pub(crate) fn key_name(&self) -> &str {
+        &self.key_name
+    }
+
     pub(crate) const fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }
 
     pub(crate) fn lock(&self) -> Result<Lock, VaultError> {
-        Lock::acquire(&self.store, &self.key, &self.surroundings)
+        self.lock_for(Operation::Work)
     }
 
-    /// The index as it is now; loaded again only when index files came or went.
-    pub(crate) fn load_index(&self) -> Result<Arc<Index>, VaultError> {
-        let listed = self.store.list("index").map_err(|error| error.when("list the index"))?;
-        let names: BTreeSet<String> =
-            listed.into_iter().map(|file| file.name).filter(|name| name.parse::<Id>().is_ok()).collect();
-        let mut cached = self.index.lock();
-        match cached.as_ref() {
-            // A damaged one may have been put right under the same name.
-            Some(index) if *index.files() == names && index.damaged().is_empty() => Ok(Arc::clone(index)),
-            _ => {
-                // The old one goes first: two of them may be more than the machine has.
-                *cached = None;
-                let index = Arc::new(Index::load(self.store(), &self.key, names)?);
-                for file in index.damaged() {
-                    tracing::error!(vault = self.location, path = file.path, problem = file.problem, "damaged file");
-                }
-                *cached = Some(Arc::clone(&index));
-                Ok(index)
-            }
-        }
+    pub(crate) fn lock_for(&self, operation: Operation) -> Result<Lock, VaultError> {
+        Lock::acquire(&self.store, &self.key, &self.surroundings, operation)
     }
 }
 

@@ -10,6 +10,7 @@ mod packer;
 mod uploads;
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use driver_api::{CaptureWriter, Chunking, Control, FileContent, WriteError};
 use jiff::{SignedDuration, Timestamp};
 use job_model::Progress;
-use vault_format::{BlobCompressor, BlobKind, Id, Snapshot, Tree, encode_tree, encode_unpacked};
+use vault_format::{BlobKind, BlobSealer, FormatError, Id, SealedBlob, Snapshot, Tree, encode_tree, encode_unpacked};
 
 use self::chunks::{BufferPool, CHUNK_BYTES_MAX};
 use self::known::{Claim, KnownBlobs};
@@ -100,7 +101,23 @@ struct Counts {
 }
 
 thread_local! {
-    static COMPRESSORS: RefCell<[Option<BlobCompressor>; 2]> = const { RefCell::new([None, None]) };
+    /// For content and for trees.
+    static SEALERS: RefCell<[Option<BlobSealer>; 2]> = const { RefCell::new([None, None]) };
+}
+
+/// Does something with this thread's sealer for blobs of a kind.
+fn with_sealer<R>(kind: BlobKind, work: impl FnOnce(&mut BlobSealer) -> R) -> Result<R, FormatError> {
+    SEALERS.with_borrow_mut(|sealers| {
+        let (slot, level) = match kind {
+            BlobKind::Data => (&mut sealers[0], DATA_LEVEL),
+            BlobKind::Tree => (&mut sealers[1], TREE_LEVEL),
+        };
+        let sealer = match slot {
+            Some(sealer) => sealer,
+            None => slot.insert(BlobSealer::new(level)?),
+        };
+        Ok(work(sealer))
+    })
 }
 
 impl<'a> Writer<'a> {
@@ -112,7 +129,9 @@ impl<'a> Writer<'a> {
         }
         // After the lock, so that no prune takes away what is found here.
         let index = vault.load_index()?;
-        let known = KnownBlobs::new(vault, index)?;
+        let mut known = KnownBlobs::new(vault, index)?;
+        // What a scrub found damaged is stored anew while the source has it.
+        known.distrust(&vault.damaged_packs()?);
         Ok(Self {
             vault,
             control,
@@ -135,7 +154,6 @@ impl<'a> Writer<'a> {
         self.go_on()?;
         let json = encode_tree(&mut root).map_err(|source| VaultError::Encode { what: "the root tree", source })?;
         let (tree_id, _) = self.store_blob(BlobKind::Tree, &json)?;
-        self.finish_packs()?;
         let surroundings = self.vault.surroundings();
         let snapshot = Snapshot {
             time,
@@ -155,9 +173,26 @@ impl<'a> Writer<'a> {
     /// Commits a snapshot whose tree is there already.
     pub(crate) fn commit_copy(self, snapshot: &Snapshot) -> Result<(Id, WriteStats), VaultError> {
         self.go_on()?;
-        self.finish_packs()?;
         let id = self.put_snapshot(snapshot)?;
         Ok((id, self.stats()))
+    }
+
+    /// Begins to store blobs anew that lie in packs which shall leave the vault.
+    pub(crate) fn begin_repack(
+        vault: &'a Vault,
+        control: &'a dyn Control,
+        leaving: &HashSet<Id>,
+    ) -> Result<Self, VaultError> {
+        let mut writer = Self::begin(vault, control)?;
+        writer.known.distrust(leaving);
+        Ok(writer)
+    }
+
+    /// Ends without a snapshot: what was stored is durable and in the index.
+    pub(crate) fn finish_repack(self) -> Result<WriteStats, VaultError> {
+        self.go_on()?;
+        self.finish_packs()?;
+        Ok(self.stats())
     }
 
     /// What was written so far.
@@ -190,54 +225,45 @@ impl<'a> Writer<'a> {
             self.counts.blobs_known.fetch_add(1, Ordering::Relaxed);
             return Ok(false);
         };
-        self.pack(claim, stored, raw_length, plain_length)?;
+        let nonce = self.vault.surroundings().random();
+        with_sealer(kind, |sealer| {
+            let bytes = sealer.seal_stored(self.vault.key(), nonce, stored);
+            self.pack(claim, SealedBlob { bytes, raw_length }, plain_length)
+        })
+        .map_err(encode)??;
         Ok(true)
     }
 
     fn store_blob(&self, kind: BlobKind, plaintext: &[u8]) -> Result<(Id, bool), VaultError> {
         self.go_on()?;
-        let id = Id::of(plaintext);
+        self.store_digested(kind, Id::of(plaintext), plaintext)
+    }
+
+    /// The same where the digest is known.
+    fn store_digested(&self, kind: BlobKind, id: Id, plaintext: &[u8]) -> Result<(Id, bool), VaultError> {
         let Some(claim) = self.known.claim(kind, id) else {
             self.counts.blobs_known.fetch_add(1, Ordering::Relaxed);
             return Ok((id, false));
         };
-        let encode = |source| VaultError::Encode { what: "a blob", source };
-        let compressed = COMPRESSORS.with_borrow_mut(|compressors| {
-            let (slot, level) = match kind {
-                BlobKind::Data => (&mut compressors[0], DATA_LEVEL),
-                BlobKind::Tree => (&mut compressors[1], TREE_LEVEL),
-            };
-            let compressor = match slot {
-                Some(compressor) => compressor,
-                None => slot.insert(BlobCompressor::new(level)?),
-            };
-            compressor.compress(plaintext)
-        });
-        match compressed.map_err(encode)? {
-            // The caller sees to it that a plaintext has no more than fits.
-            Some(stored) => self.pack(claim, &stored, u32::try_from(plaintext.len()).ok(), plaintext.len())?,
-            None => self.pack(claim, plaintext, None, plaintext.len())?,
-        }
+        let nonce = self.vault.surroundings().random();
+        with_sealer(kind, |sealer| {
+            let sealed = sealer.seal(self.vault.key(), nonce, plaintext).map_err(encode)?;
+            self.pack(claim, sealed, plaintext.len())
+        })
+        .map_err(encode)??;
         Ok((id, true))
     }
 
-    /// Encrypts and appends to the open pack of its kind; a full pack goes to be uploaded.
-    fn pack(
-        &self,
-        claim: Claim<'_>,
-        stored: &[u8],
-        raw_length: Option<u32>,
-        plain_length: usize,
-    ) -> Result<(), VaultError> {
-        let sealed = self.vault.key().seal(self.vault.surroundings().random(), stored);
+    /// Appends to the open pack of its kind; a full pack goes to be uploaded.
+    fn pack(&self, claim: Claim<'_>, sealed: SealedBlob<'_>, plain_length: usize) -> Result<(), VaultError> {
         let (kind, id) = (claim.kind(), claim.id());
         let packer = &self.packers[usize::from(kind == BlobKind::Tree)];
-        if let Some(full) = packer.add(kind, id, &sealed, raw_length) {
+        if let Some(full) = packer.add(kind, id, sealed, || self.uploads.buffer()) {
             self.uploads.send(full)?;
         }
         claim.stored();
         let bytes_new = plain_length as u64;
-        let bytes_stored = sealed.len() as u64;
+        let bytes_stored = sealed.bytes.len() as u64;
         self.counts.blobs_new.fetch_add(1, Ordering::Relaxed);
         self.counts.bytes_new.fetch_add(bytes_new, Ordering::Relaxed);
         self.counts.bytes_stored.fetch_add(bytes_stored, Ordering::Relaxed);
@@ -269,17 +295,39 @@ impl<'a> Writer<'a> {
     }
 
     fn put_snapshot(&self, snapshot: &Snapshot) -> Result<Id, VaultError> {
+        self.finish_packs()?;
         let encode = |source| VaultError::Encode { what: "the snapshot", source };
+        let mut snapshot = snapshot.clone();
+        snapshot.tags.retain(|tag| !Vault::is_keep_tag(tag));
+        snapshot.tags.extend(self.vault.keep_tag()?);
         let json = snapshot.encode().map_err(encode)?;
         let sealed = encode_unpacked(self.vault.key(), self.vault.surroundings().random(), &json).map_err(encode)?;
         let id = Id::of(&sealed);
         self.lock.verify()?;
+        self.vault.confirm(self.known.index(), snapshot.tree)?;
         self.go_on()?;
         let failed = |error: crate::StoreError| error.when("write the snapshot");
         self.vault.store().put(&snapshot_path(id), sealed.into()).map_err(failed)?;
         self.vault.store().barrier().map_err(failed)?;
+        // A prune that did not see the snapshot has replaced the index before this looks at it.
+        if let Err(error) = self.vault.confirm(self.known.index(), snapshot.tree) {
+            self.vault.store().delete(&snapshot_path(id)).map_err(|error| error.when("take back the snapshot"))?;
+            return Err(error);
+        }
         Ok(id)
     }
+}
+
+fn encode(source: FormatError) -> VaultError {
+    VaultError::Encode { what: "a blob", source }
+}
+
+fn judge_length(chunk: &[u8]) -> Result<(), WriteError> {
+    if (1..=CHUNK_BYTES_MAX).contains(&chunk.len()) {
+        return Ok(());
+    }
+    let problem = format!("a chunk has 1 to {CHUNK_BYTES_MAX} bytes, not {}", chunk.len());
+    Err(WriteError::Source(io::Error::new(io::ErrorKind::InvalidInput, problem)))
 }
 
 impl CaptureWriter for Writer<'_> {
@@ -296,11 +344,18 @@ impl CaptureWriter for Writer<'_> {
     }
 
     fn write_chunk(&self, chunk: &[u8]) -> Result<(Id, bool), WriteError> {
-        if chunk.is_empty() || chunk.len() > CHUNK_BYTES_MAX {
-            let problem = format!("a chunk has 1 to {CHUNK_BYTES_MAX} bytes, not {}", chunk.len());
-            return Err(WriteError::Source(io::Error::new(io::ErrorKind::InvalidInput, problem)));
-        }
+        judge_length(chunk)?;
         Ok(self.store_blob(BlobKind::Data, chunk)?)
+    }
+
+    fn write_two_chunks(&self, first: &[u8], second: &[u8]) -> Result<[Id; 2], WriteError> {
+        judge_length(first)?;
+        judge_length(second)?;
+        self.go_on()?;
+        let ids = Id::of_two(first, second);
+        self.store_digested(BlobKind::Data, ids[0], first)?;
+        self.store_digested(BlobKind::Data, ids[1], second)?;
+        Ok(ids)
     }
 
     fn write_tree(&self, mut tree: Tree) -> Result<Id, WriteError> {
@@ -310,6 +365,10 @@ impl CaptureWriter for Writer<'_> {
 
     fn has_content(&self, blobs: &[Id]) -> bool {
         blobs.iter().all(|id| self.known.has(BlobKind::Data, id))
+    }
+
+    fn has_subtrees(&self, trees: &[Id]) -> bool {
+        self.known.is_whole() && trees.iter().all(|id| self.known.has(BlobKind::Tree, id))
     }
 }
 

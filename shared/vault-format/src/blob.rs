@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::{FormatError, Id, MasterKey};
+use crate::{FormatError, Id, MasterKey, NONCE_BYTES, SEAL_OVERHEAD, TAG_BYTES};
 
 /// Longest plaintext of a blob that is accepted, in bytes. Chunks have at most 8 MiB; a tree node of a directory with a
 /// million entries has less than this.
@@ -53,6 +53,192 @@ impl BlobCompressor {
 impl std::fmt::Debug for BlobCompressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("BlobCompressor")
+    }
+}
+
+/// A blob as it goes into a pack.
+#[derive(Clone, Copy, Debug)]
+pub struct SealedBlob<'a> {
+    /// Nonce, ciphertext and tag.
+    pub bytes: &'a [u8],
+    /// Length of the plaintext where it is compressed.
+    pub raw_length: Option<u32>,
+}
+
+/// Compresses and seals blobs one after the other in a buffer of its own, so that nothing is allocated or copied on the
+/// way. One per thread.
+pub struct BlobSealer {
+    compressor: BlobCompressor,
+    buffer: Vec<u8>,
+}
+
+impl BlobSealer {
+    /// With a level of zstd.
+    ///
+    /// # Errors
+    /// [`FormatError::Compress`] when there is no such level.
+    pub fn new(level: i32) -> Result<Self, FormatError> {
+        Ok(Self { compressor: BlobCompressor::new(level)?, buffer: Vec::new() })
+    }
+
+    /// Compresses, where that makes it smaller, and seals. Never use a nonce twice with one key.
+    ///
+    /// # Errors
+    /// [`FormatError::Compress`], and [`FormatError::TooLarge`] above [`BLOB_BYTES_MAX`].
+    pub fn seal(
+        &mut self,
+        key: &MasterKey,
+        nonce: [u8; NONCE_BYTES],
+        plaintext: &[u8],
+    ) -> Result<SealedBlob<'_>, FormatError> {
+        let too_large = FormatError::TooLarge { found: plaintext.len() as u64, limit: BLOB_BYTES_MAX.into() };
+        let length = u32::try_from(plaintext.len()).ok().filter(|length| *length <= BLOB_BYTES_MAX).ok_or(too_large)?;
+        let room = NONCE_BYTES + zstd::zstd_safe::compress_bound(plaintext.len()) + TAG_BYTES;
+        make_room(&mut self.buffer, room);
+        let compressed = self.compressor.0.compress_to_buffer(plaintext, &mut self.buffer[NONCE_BYTES..]);
+        let compressed = compressed.map_err(FormatError::Compress)?;
+        if compressed >= plaintext.len() {
+            return Ok(SealedBlob { bytes: self.seal_stored(key, nonce, plaintext), raw_length: None });
+        }
+        let sealed = &mut self.buffer[..compressed + SEAL_OVERHEAD];
+        key.seal_in_place(nonce, sealed);
+        Ok(SealedBlob { bytes: sealed, raw_length: Some(length) })
+    }
+
+    /// Seals what is compressed already, or is to be stored as it is. Never use a nonce twice with one key.
+    pub fn seal_stored(&mut self, key: &MasterKey, nonce: [u8; NONCE_BYTES], stored: &[u8]) -> &[u8] {
+        let length = stored.len() + SEAL_OVERHEAD;
+        make_room(&mut self.buffer, length);
+        let sealed = &mut self.buffer[..length];
+        sealed[NONCE_BYTES..length - TAG_BYTES].copy_from_slice(stored);
+        key.seal_in_place(nonce, sealed);
+        sealed
+    }
+}
+
+impl std::fmt::Debug for BlobSealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BlobSealer")
+    }
+}
+
+/// Longest buffer that is kept, in bytes: a chunk has at most half of it.
+const BUFFER_KEPT_MAX: usize = 16 << 20;
+
+/// Makes the buffer at least so long; one that had to be very long once is not kept.
+fn make_room(buffer: &mut Vec<u8>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    } else if buffer.len() > BUFFER_KEPT_MAX && length <= BUFFER_KEPT_MAX {
+        *buffer = vec![0; length];
+    }
+}
+
+/// A blob that was decrypted and verified.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenedBlob<'a> {
+    /// As it was stored: compressed or not.
+    pub stored: &'a [u8],
+    /// Length of the plaintext where it is compressed. Copies of one blob may differ in that.
+    pub raw_length: Option<u32>,
+    /// What its id says.
+    pub plaintext: &'a [u8],
+}
+
+/// A blob as it lies in a pack, and what its index says of it.
+#[derive(Debug)]
+pub struct BlobToOpen<'a> {
+    /// Nonce, ciphertext and tag; decrypted in place.
+    pub sealed: &'a mut [u8],
+    /// Length of the plaintext where it is compressed.
+    pub raw_length: Option<u32>,
+    /// Digest of the plaintext.
+    pub id: Id,
+}
+
+/// Opens blobs one after the other, or two at a time, with buffers of its own for what is decompressed. One per thread.
+pub struct BlobOpener {
+    decompressor: zstd::bulk::Decompressor<'static>,
+    buffers: [Vec<u8>; 2],
+}
+
+impl BlobOpener {
+    /// A new one.
+    ///
+    /// # Errors
+    /// [`FormatError::Decompress`] when there is no memory for it.
+    pub fn new() -> Result<Self, FormatError> {
+        let decompressor = zstd::bulk::Decompressor::new().map_err(FormatError::Decompress)?;
+        Ok(Self { decompressor, buffers: [Vec::new(), Vec::new()] })
+    }
+
+    /// Decrypts in place, decompresses and verifies a blob as it lies in a pack.
+    ///
+    /// # Errors
+    /// When it is not authentic, does not decompress or is not what the id says.
+    pub fn open<'a>(&'a mut self, key: &MasterKey, blob: BlobToOpen<'a>) -> Result<OpenedBlob<'a>, FormatError> {
+        let id = blob.id;
+        let opened = uncover(&mut self.decompressor, &mut self.buffers[0], key, blob)?;
+        verify(opened, Id::of(opened.plaintext), id)
+    }
+
+    /// The same for two blobs; faster than one after the other, see [`Id::of_two`].
+    pub fn open_two<'a>(
+        &'a mut self,
+        key: &MasterKey,
+        first: BlobToOpen<'a>,
+        second: BlobToOpen<'a>,
+    ) -> [Result<OpenedBlob<'a>, FormatError>; 2] {
+        let [one, other] = &mut self.buffers;
+        let ids = [first.id, second.id];
+        let first = uncover(&mut self.decompressor, one, key, first);
+        let second = uncover(&mut self.decompressor, other, key, second);
+        match (first, second) {
+            (Ok(first), Ok(second)) => {
+                let found = Id::of_two(first.plaintext, second.plaintext);
+                [verify(first, found[0], ids[0]), verify(second, found[1], ids[1])]
+            }
+            (first, second) => [
+                first.and_then(|opened| verify(opened, Id::of(opened.plaintext), ids[0])),
+                second.and_then(|opened| verify(opened, Id::of(opened.plaintext), ids[1])),
+            ],
+        }
+    }
+}
+
+fn verify(opened: OpenedBlob<'_>, found: Id, expected: Id) -> Result<OpenedBlob<'_>, FormatError> {
+    if found == expected { Ok(opened) } else { Err(FormatError::WrongId { found }) }
+}
+
+/// Decrypts and decompresses, but does not verify.
+fn uncover<'a>(
+    decompressor: &mut zstd::bulk::Decompressor<'static>,
+    buffer: &'a mut Vec<u8>,
+    key: &MasterKey,
+    blob: BlobToOpen<'a>,
+) -> Result<OpenedBlob<'a>, FormatError> {
+    let stored: &[u8] = key.open_in_place(blob.sealed)?;
+    let Some(length) = blob.raw_length else {
+        return Ok(OpenedBlob { stored, raw_length: None, plaintext: stored });
+    };
+    let expected = length as usize;
+    if expected > BUFFER_KEPT_MAX {
+        // A wrong length must not make us allocate half a gigabyte: the buffer grows as it fills.
+        *buffer = decompress_exactly(stored, length)?;
+        return Ok(OpenedBlob { stored, raw_length: Some(length), plaintext: buffer });
+    }
+    make_room(buffer, expected);
+    let room = &mut buffer[..expected];
+    let found = decompressor.decompress_to_buffer(stored, room).map_err(FormatError::Decompress)?;
+    if found != expected {
+        return Err(FormatError::Invalid(format!("it decompresses to {found} bytes, not to {expected}")));
+    }
+    Ok(OpenedBlob { stored, raw_length: Some(length), plaintext: &buffer[..expected] })
+}
+
+impl std::fmt::Debug for BlobOpener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BlobOpener")
     }
 }
 

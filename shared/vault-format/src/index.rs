@@ -20,6 +20,9 @@ pub struct IndexFile {
     pub supersedes: Vec<Id>,
     /// The packs.
     pub packs: Vec<IndexedPack>,
+    /// Packs that rustic has marked for deletion; restic passes over them. Read only: [`IndexFile::encode`] leaves them out,
+    /// as who writes an index of ours has taken the packs into his own care.
+    pub packs_to_delete: Vec<Id>,
 }
 
 impl IndexFile {
@@ -32,7 +35,11 @@ impl IndexFile {
             .packs
             .iter()
             .map(|pack| PackJson { id: pack.id, blobs: pack.blobs.iter().map(BlobJson::from).collect() });
-        Ok(serde_json::to_vec(&IndexJson { supersedes: self.supersedes.clone(), packs: packs.collect() })?)
+        Ok(serde_json::to_vec(&IndexJson {
+            supersedes: self.supersedes.clone(),
+            packs: packs.collect(),
+            packs_to_delete: Vec::new(),
+        })?)
     }
 
     /// From its JSON.
@@ -49,7 +56,8 @@ impl IndexFile {
             let blobs = pack.blobs.into_iter().map(PackedBlob::try_from).collect::<Result<_, _>>()?;
             packs.push(IndexedPack { id: pack.id, blobs });
         }
-        Ok(Self { supersedes: document.supersedes, packs })
+        let packs_to_delete = document.packs_to_delete.into_iter().map(|marked| marked.id).collect();
+        Ok(Self { supersedes: document.supersedes, packs, packs_to_delete })
     }
 }
 
@@ -58,6 +66,13 @@ struct IndexJson {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     supersedes: Vec<Id>,
     packs: Vec<PackJson>,
+    #[serde(default, skip_serializing)]
+    packs_to_delete: Vec<MarkedJson>,
+}
+
+#[derive(Deserialize)]
+struct MarkedJson {
+    id: Id,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! Key files: the master key, sealed under a password.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -12,6 +14,8 @@ use crate::{FormatError, MasterKey, NONCE_BYTES};
 const KDF_BYTES_MAX: u64 = 1 << 30;
 /// Most passes over that memory.
 const KDF_PASSES_MAX: u32 = 64;
+/// Most passes that are chosen, so that a machine half as fast opens a vault in reasonable time.
+const KDF_PASSES_CHOSEN_MAX: u32 = 8;
 /// Length of the salt, fixed by restic.
 const SALT_BYTES: usize = 64;
 
@@ -29,6 +33,24 @@ pub struct KdfParams {
 impl KdfParams {
     /// 32 MiB and a tenth of a second: what restic uses where it does not measure.
     pub const RECOMMENDED: Self = Self { log_n: 15, r: 8, p: 1 };
+
+    /// At most 64 MiB and never less work than [`KdfParams::RECOMMENDED`]: as much as fits into `time` on a machine that
+    /// took `measured` for those.
+    #[must_use]
+    pub fn calibrated(measured: Duration, time: Duration) -> Self {
+        let factor = time.as_nanos() / measured.as_nanos().max(1);
+        // Memory first: it costs who guesses with special hardware most.
+        let (log_n, p) = if factor >= 2 { (16, factor / 2) } else { (15, 1) };
+        Self { log_n, p: u32::try_from(p).unwrap_or(u32::MAX).clamp(1, KDF_PASSES_CHOSEN_MAX), ..Self::RECOMMENDED }
+    }
+
+    /// Does the work once, to measure how long it takes.
+    ///
+    /// # Errors
+    /// When the parameters are out of bounds.
+    pub fn derive_once(self) -> Result<(), FormatError> {
+        derive(b"measured", &[0; SALT_BYTES], self).map(drop)
+    }
 }
 
 /// `keys/<id>`: plain JSON.
@@ -79,6 +101,24 @@ impl KeyFile {
         })
     }
 
+    /// When it was made.
+    #[must_use]
+    pub const fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    /// By whom.
+    #[must_use]
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// On which machine.
+    #[must_use]
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
     /// The file's bytes.
     ///
     /// # Errors
@@ -127,4 +167,24 @@ fn derive(password: &[u8], salt: &[u8], params: KdfParams) -> Result<MasterKey, 
     scrypt::scrypt(password, salt, &scrypt_params, &mut *derived)
         .map_err(|_| FormatError::Invalid("its scrypt parameters are not valid".to_owned()))?;
     Ok(MasterKey::from_bytes(derived))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_work_to_guess_grows_with_the_time_and_has_a_floor_and_a_ceiling() {
+        let calibrated = |measured, time| {
+            let KdfParams { log_n, r, p } =
+                KdfParams::calibrated(Duration::from_millis(measured), Duration::from_millis(time));
+            (log_n, r, p)
+        };
+        assert_eq!(calibrated(100, 0), (15, 8, 1));
+        assert_eq!(calibrated(1000, 500), (15, 8, 1), "a slow machine gets no less");
+        assert_eq!(calibrated(100, 250), (16, 8, 1));
+        assert_eq!(calibrated(50, 500), (16, 8, 5));
+        assert_eq!(calibrated(1, 5000), (16, 8, 8));
+        assert_eq!(calibrated(0, 500), (16, 8, 8));
+    }
 }

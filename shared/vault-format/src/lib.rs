@@ -9,6 +9,7 @@
 mod blob;
 mod config;
 mod crypto;
+mod digest_pair;
 mod error;
 mod go_json;
 mod id;
@@ -24,14 +25,17 @@ mod snapshot;
 mod tree_json;
 mod unpacked;
 
-pub use blob::{BLOB_BYTES_MAX, BlobCompressor, BlobKind, open_blob, unpack_blob};
+pub use blob::{
+    BLOB_BYTES_MAX, BlobCompressor, BlobKind, BlobOpener, BlobSealer, BlobToOpen, OpenedBlob, SealedBlob, open_blob,
+    unpack_blob,
+};
 pub use config::Config;
 pub use crypto::{MasterKey, NONCE_BYTES, SEAL_OVERHEAD, TAG_BYTES};
 pub use error::FormatError;
 pub use id::{Id, InvalidId};
 pub use index::{IndexFile, IndexedPack};
 pub use key_file::{KdfParams, KeyFile};
-pub use lock::LockFile;
+pub use lock::{LockFile, LockPurpose};
 pub use node::{Node, NodeKind, NodeTime, Tree, Xattr};
 pub use pack::{
     PACK_HEADER_BYTES_MAX, PACK_TRAILER_BYTES, PackedBlob, decode_pack_header, encode_pack_header, pack_file_length,

@@ -23,6 +23,18 @@ pub struct LockFile {
     /// The holder's process.
     #[serde(default)]
     pub pid: u32,
+    /// What only Holdfast's own locks say; restic passes over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holdfast: Option<LockPurpose>,
+}
+
+/// Who holds a lock of ours, and what for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockPurpose {
+    /// Drawn when the lock is taken; the same in every renewal, which makes a new file.
+    pub holder: String,
+    /// What the holder does: `work` or `prune`.
+    pub operation: String,
 }
 
 impl LockFile {

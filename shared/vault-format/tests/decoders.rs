@@ -6,9 +6,9 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 use vault_format::{
-    BlobCompressor, BlobKind, ChunkerPolynomial, Config, Id, IndexFile, IndexedPack, KdfParams, KeyFile, LockFile,
-    MasterKey, PackedBlob, Snapshot, decode_pack_header, decode_unpacked, encode_pack_header, encode_unpacked,
-    open_blob, pack_file_length, pack_header_length, unpack_blob,
+    BlobCompressor, BlobKind, BlobOpener, BlobSealer, BlobToOpen, ChunkerPolynomial, Config, Id, IndexFile,
+    IndexedPack, KdfParams, KeyFile, LockFile, LockPurpose, MasterKey, PackedBlob, Snapshot, decode_pack_header,
+    decode_unpacked, encode_pack_header, encode_unpacked, open_blob, pack_file_length, pack_header_length, unpack_blob,
 };
 use zeroize::Zeroizing;
 
@@ -89,6 +89,41 @@ fn what_cannot_be_compressed_is_stored_as_it_is() {
 }
 
 #[test]
+fn buffers_that_are_used_again_leave_nothing_of_the_blob_before() {
+    let noise: Vec<u8> = (0..64_u8).flat_map(|i| *Id::of(&[i]).as_bytes()).collect();
+    let long = vec![7; 20 << 20];
+    let contents: [&[u8]; 6] = [&[1; 300_000], b"short", &noise, &long, b"", &[2; 70_000]];
+    let (mut sealer, mut opener) = (BlobSealer::new(1).unwrap(), BlobOpener::new().unwrap());
+    for content in contents {
+        let id = Id::of(content);
+        let sealed = sealer.seal(&key(1), [9; 16], content).unwrap();
+        assert_eq!(sealed.raw_length.is_some(), content.len() > 5 && content != noise);
+        let (mut bytes, raw_length) = (sealed.bytes.to_vec(), sealed.raw_length);
+        assert_eq!(open_blob(&key(1), &mut bytes.clone(), raw_length, &id).unwrap(), content);
+        let mut copy = bytes.clone();
+        if let Some(length) = raw_length {
+            let lied = BlobToOpen { sealed: &mut copy, raw_length: Some(length + 1), id };
+            assert!(opener.open(&key(1), lied).is_err());
+        }
+        let (mut one, mut other) = (bytes.clone(), bytes.clone());
+        let right = BlobToOpen { sealed: &mut one, raw_length, id };
+        let [right, wrong] =
+            opener.open_two(&key(1), right, BlobToOpen { sealed: &mut other, raw_length, id: Id::of(b"other") });
+        assert_eq!(right.unwrap().plaintext, content);
+        assert!(wrong.is_err());
+        assert!(opener.open(&key(2), BlobToOpen { sealed: &mut bytes.clone(), raw_length, id }).is_err());
+        let stored = {
+            let opened = opener.open(&key(1), BlobToOpen { sealed: &mut bytes, raw_length, id }).unwrap();
+            assert_eq!(opened.plaintext, content);
+            opened.stored.to_vec()
+        };
+        let mut again = sealer.seal_stored(&key(2), [8; 16], &stored).to_vec();
+        let again = BlobToOpen { sealed: &mut again, raw_length, id };
+        assert_eq!(opener.open(&key(2), again).unwrap().plaintext, content);
+    }
+}
+
+#[test]
 fn a_snapshot_of_restic_is_read() {
     let json = br#"{"time":"2015-01-02T18:10:50.895208559+01:00","tree":"2da81727b6585232894cfbb8f8bdab8d1eccd3d8f7c92bc934d62e62e618ffdf","paths":["/tmp/testdata"],"hostname":"kasimir","username":"fd0","uid":1000,"gid":100,"tags":["NL"],"summary":{"files_new":1}}"#;
     let snapshot = Snapshot::decode(json).unwrap();
@@ -124,7 +159,7 @@ proptest! {
     #[test]
     fn every_index_survives(blobs in any_blobs(), supersedes: Vec<[u8; 32]>) {
         let packs = vec![IndexedPack { id: Id::of(b"pack"), blobs }];
-        let index = IndexFile { supersedes: supersedes.into_iter().map(Id::new).collect(), packs };
+        let index = IndexFile { supersedes: supersedes.into_iter().map(Id::new).collect(), packs, packs_to_delete: Vec::new() };
         prop_assert_eq!(IndexFile::decode(&index.encode().unwrap()).unwrap(), index);
     }
 
@@ -152,7 +187,15 @@ proptest! {
 
     #[test]
     fn no_damaged_document_brings_a_decoder_down(at in 0_usize..200, to: u8) {
-        let lock = LockFile { time: self::at(), exclusive: false, hostname: "h".to_owned(), username: "u".to_owned(), pid: 7 };
+        let purpose = LockPurpose { holder: "x".to_owned(), operation: "work".to_owned() };
+        let lock = LockFile {
+            time: self::at(),
+            exclusive: false,
+            hostname: "h".to_owned(),
+            username: "u".to_owned(),
+            pid: 7,
+            holdfast: Some(purpose),
+        };
         let mut json = lock.encode().unwrap();
         let place = at % json.len();
         json[place] = to;

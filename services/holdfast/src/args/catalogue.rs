@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use job_model::{AccountId, ResourceType};
 
-use super::Tag;
+use super::{KeepCommand, KeyCommand, Scrub, Tag};
 
 /// What kind of thing a resource is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,6 +14,9 @@ pub enum TypeName {
     Files,
     /// A raw volume: an image file or a block device
     Volume,
+    /// A PostgreSQL server, `--location postgresql://host:5432/?profile=NAME`; or a data directory at rest
+    #[value(alias = "rds")]
+    Postgres,
 }
 
 impl From<TypeName> for ResourceType {
@@ -21,6 +24,7 @@ impl From<TypeName> for ResourceType {
         match name {
             TypeName::Files => Self::Files,
             TypeName::Volume => Self::Volume,
+            TypeName::Postgres => Self::Rds,
         }
     }
 }
@@ -71,6 +75,22 @@ pub enum VaultCommand {
     Create(VaultCreate),
     /// List all vaults
     List,
+    /// Free what no recovery point needs any more; what is found unused goes with a later prune, a day on
+    Prune {
+        /// Its name or ARN
+        vault: String,
+        /// Only say what would be done, and why
+        #[arg(long)]
+        plan: bool,
+    },
+    /// The secrets that open a vault: list, add, revoke
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// What protects recovery points, written into the vault itself: locks, holds, minimum retention
+    #[command(subcommand)]
+    Keep(KeepCommand),
+    /// Read a part of a vault's packs, another one each time, and say how much has been read by now
+    Scrub(Scrub),
     /// Forget an empty vault; its repository is left where it is
     Delete {
         /// Its name or ARN

@@ -108,6 +108,10 @@ pub struct RestoreStart {
     /// Path below the resource to restore; may be repeated, all unless given
     #[arg(long = "include", value_name = "PATH")]
     pub include: Vec<String>,
+    /// Restore metadata, by AWS's names or the driver's own, for example `StartServer=true` and `Port=5433` for a
+    /// PostgreSQL server; may be repeated
+    #[arg(long = "metadata", value_name = "KEY=VALUE")]
+    pub metadata: Vec<Tag>,
     /// Wait until the job ended
     #[arg(long)]
     pub wait: bool,

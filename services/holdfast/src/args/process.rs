@@ -1,10 +1,10 @@
 //! What runs for long: services, `up`, the demo.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use job_events::subjects::Service;
 
 /// The services that this binary holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,18 +15,7 @@ pub enum ServiceName {
     CopyReplicator,
     RestoreWorker,
     Verifier,
-}
-
-impl From<ServiceName> for Service {
-    fn from(name: ServiceName) -> Self {
-        match name {
-            ServiceName::Planner => Self::Planner,
-            ServiceName::SnapshotWorker => Self::SnapshotWorker,
-            ServiceName::CopyReplicator => Self::CopyReplicator,
-            ServiceName::RestoreWorker => Self::RestoreWorker,
-            ServiceName::Verifier => Self::Verifier,
-        }
-    }
+    Gateway,
 }
 
 /// `holdfast service`.
@@ -64,6 +53,13 @@ pub struct UpArgs {
     /// The profile `default` is always made
     #[arg(long = "key-profile", value_name = "NAME")]
     pub key_profiles: Vec<String>,
+    /// Where the AWS Backup API is answered; unless given, on the loopback address at the port of an earlier run, 9480, or
+    /// another one that is free
+    #[arg(long, env = "HOLDFAST_API_LISTEN", value_name = "ADDRESS")]
+    pub api_listen: Option<SocketAddr>,
+    /// AWS's own limits, exactly, for what comes through the AWS Backup API
+    #[arg(long)]
+    pub aws_strict: bool,
     /// Seconds a service gets to finish what it does when everything is stopped
     #[arg(long, default_value_t = 25, value_name = "SECONDS")]
     pub stop_timeout: u64,

@@ -30,6 +30,7 @@ pub(super) async fn backup(command: BackupCommand, client: &Client<'_>, output: 
         completion_window_minutes: None,
         recovery_point_tags: args.tags.iter().map(|t| (t.key.clone(), t.value.clone())).collect(),
         copy_actions: args.copy_to.iter().map(copy).collect::<Result<_, _>>()?,
+        iam_role: None,
     };
     let fact = client.request(&request.into()).await?;
     started(client, output, &fact, args.wait, "the backup is started").await
@@ -42,6 +43,7 @@ pub(super) async fn copy(command: CopyCommand, client: &Client<'_>, output: Outp
         recovery_point: recovery_points::find(client, &args.recovery_point).await?.arn,
         destination_vault: pick_vault(&vaults, &args.to, None)?.access.arn.clone(),
         lifecycle: keep(args.delete_after_days),
+        iam_role: None,
     };
     let fact = client.request(&request.into()).await?;
     started(client, output, &fact, args.wait, "the copy is started").await

@@ -49,7 +49,7 @@ pub(super) async fn run(args: &Browse, client: &Client<'_>, output: Output) -> R
 }
 
 /// The profiles that open vaults from here.
-fn read_profiles(file: Option<PathBuf>) -> Result<Profiles, CliError> {
+pub(super) fn read_profiles(file: Option<PathBuf>) -> Result<Profiles, CliError> {
     let Some(path) = file else {
         return Err(CliError::usage("no key is known here; name the file with the key profiles by `--profiles`"));
     };

@@ -113,6 +113,12 @@ mod tests {
             min_retention_days: None,
             max_retention_days: None,
             created_at: Timestamp::UNIX_EPOCH,
+            vault_type: job_model::VaultType::BackupVault,
+            creator_request_id: None,
+            tags: std::collections::BTreeMap::new(),
+            lock: None,
+            access_policy: None,
+            notifications: None,
         }
     }
 

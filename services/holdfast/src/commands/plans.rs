@@ -30,8 +30,9 @@ pub(super) async fn run(command: PlanCommand, client: &Client<'_>, output: Outpu
         PlanCommand::Update { plan, file } => {
             let plans = client.plans().await?;
             let plan_id = pick_plan(&plans, &plan)?.id;
-            let CreatePlan { name, rules } = read(&file, client).await?;
-            let fact = client.request(&UpdatePlan { plan_id, name, rules }.into()).await?;
+            // Tags are not of a version; they are changed on their own.
+            let CreatePlan { name, rules, advanced_settings, tags: _ } = read(&file, client).await?;
+            let fact = client.request(&UpdatePlan { plan_id, name, rules, advanced_settings }.into()).await?;
             accepted(output, &fact, "the plan has a new version")
         }
         PlanCommand::Delete { plan } => {

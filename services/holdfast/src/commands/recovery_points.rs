@@ -57,7 +57,7 @@ pub(super) async fn run(command: RecoveryPointCommand, client: &Client<'_>, outp
         RecoveryPointCommand::Browse(args) => browse::run(&args, client, output).await,
         RecoveryPointCommand::Delete { recovery_point, wait } => {
             let arn = find(client, &recovery_point).await?.arn;
-            let fact = client.request(&DeleteRecoveryPoint { recovery_point: arn }.into()).await?;
+            let fact = client.request(&DeleteRecoveryPoint { recovery_point: arn, vault: None }.into()).await?;
             started(client, output, &fact, wait, "the recovery point is being deleted").await
         }
     }

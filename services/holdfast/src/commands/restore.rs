@@ -18,6 +18,8 @@ pub(super) async fn run(command: RestoreCommand, client: &Client<'_>, output: Ou
         overwrite: args.overwrite.into(),
         include: args.include,
         test: None,
+        metadata: args.metadata.into_iter().map(|pair| (pair.key, pair.value)).collect(),
+        iam_role: None,
     };
     let fact = client.request(&request.into()).await?;
     started(client, output, &fact, args.wait, "the restore is started").await

@@ -49,7 +49,7 @@ pub(super) async fn run(command: RestoreTestCommand, client: &Client<'_>, output
         }
         RestoreTestCommand::Show { name } => show(&name, client, output).await,
         RestoreTestCommand::Delete { name } => {
-            let fact = client.request(&DeleteRestoreTestingPlan { name }.into()).await?;
+            let fact = client.request(&DeleteRestoreTestingPlan { name, only_empty: false }.into()).await?;
             accepted(output, &fact, "the restore testing plan is deleted; its verdicts stay")
         }
     }

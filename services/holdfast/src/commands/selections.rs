@@ -63,5 +63,6 @@ fn selection(args: &SelectionCreate, plan_id: PlanId, resources: &[Resource]) ->
         not_resources: resolve(&args.not_resources)?,
         list_of_tags: args.tags.iter().map(|t| TagCondition { key: t.key.clone(), value: t.value.clone() }).collect(),
         conditions: Conditions::default(),
+        iam_role: None,
     })
 }

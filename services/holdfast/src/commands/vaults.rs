@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use job_events::{CreateVaultRequest, DeleteVault};
+use job_events::{CreateVaultRequest, DeleteVault, StartVaultPrune};
 use job_model::{Vault, VaultState};
 
-use super::accepted;
+use super::{accepted, job_of, vault_upkeep};
 use crate::args::{VaultCommand, VaultCreate};
 use crate::client::Client;
 use crate::error::CliError;
@@ -20,6 +20,10 @@ pub(super) async fn run(command: VaultCommand, client: &Client<'_>, output: Outp
             let vaults = client.vaults().await?;
             output.result(&vaults, || render::vaults(&vaults))
         }
+        VaultCommand::Key(command) => vault_upkeep::key(&command, client, output).await,
+        VaultCommand::Keep(command) => vault_upkeep::keep(command, client, output).await,
+        VaultCommand::Scrub(args) => vault_upkeep::scrub(&args, client, output).await,
+        VaultCommand::Prune { vault, plan } => prune(&vault, plan, client, output).await,
         VaultCommand::Delete { vault } => {
             let vaults = client.vaults().await?;
             let arn = names::pick_vault(&vaults, &vault, client.chosen_region())?.access.arn.clone();
@@ -42,6 +46,8 @@ async fn create(args: &VaultCreate, client: &Client<'_>, output: Output) -> Resu
         key_profile: args.key_profile.clone(),
         min_retention_days: args.min_retention_days,
         max_retention_days: args.max_retention_days,
+        vault_type: job_model::VaultType::BackupVault,
+        tags: std::collections::BTreeMap::new(),
     };
     let fact = client.request(&request.into()).await?;
     if args.no_wait {
@@ -62,6 +68,15 @@ async fn create(args: &VaultCreate, client: &Client<'_>, output: Output) -> Resu
             ),
         }),
     }
+}
+
+async fn prune(vault: &str, plan_only: bool, client: &Client<'_>, output: Output) -> Result<(), CliError> {
+    let vaults = client.vaults().await?;
+    let vault = names::pick_vault(&vaults, vault, client.chosen_region())?.access.arn.clone();
+    let fact = client.request(&StartVaultPrune { vault, plan_only }.into()).await?;
+    let job = follow::until_ended(client, job_of(&fact)?, output).await?;
+    output.result(&job, || render::job_detail(&job))?;
+    follow::require_completed(&job)
 }
 
 /// The vault once it is no longer being made.

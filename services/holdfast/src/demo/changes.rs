@@ -36,6 +36,8 @@ pub(super) struct Changes {
     pub(super) written_bytes: u64,
     /// Bytes of the file that was written into the volume's file system.
     pub(super) volume_written_bytes: u64,
+    /// Rows that were added or changed in the database; zero without one.
+    pub(super) rows_changed: u64,
 }
 
 /// Changes files of the directory; `seed` makes the new content differ from all earlier ones.

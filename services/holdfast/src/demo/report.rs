@@ -230,6 +230,12 @@ impl Report {
                 bytes(changes.written_bytes),
                 bytes(changes.volume_written_bytes)
             ));
+            if changes.rows_changed > 0 {
+                text.push_str(&format!(
+                    "In the database, {} rows were added or changed.\n",
+                    count(changes.rows_changed)
+                ));
+            }
         }
         for run in &self.runs {
             for cycle in &run.cycles {

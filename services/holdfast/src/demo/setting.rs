@@ -11,6 +11,7 @@ use job_model::{
     RestoreTestingSelection, Selection, Vault, VaultState,
 };
 
+use super::database::Database;
 use super::stage::{REGIONS, Stage, VAULTS};
 use crate::client::{Client, unexpected};
 use crate::error::CliError;
@@ -23,6 +24,7 @@ pub(super) const TEST_PLAN: &str = "from_the_copies";
 const SELECTION: &str = "demo-resources";
 const FILES: &str = "demo-files";
 const VOLUME: &str = "demo-volume";
+const DATABASE: &str = "demo-database";
 /// Six fields, as AWS writes them: every minute.
 const SCHEDULE: &str = "cron(* * * * ? *)";
 /// How long recovery points of the demo are kept.
@@ -33,8 +35,8 @@ const VAULT_WITHIN: Duration = Duration::from_secs(45);
 /// What was set up.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
-    /// The file tree and the volume.
-    pub(super) resources: [Arn; 2],
+    /// The file tree, the volume, and the database where there is one.
+    pub(super) resources: Vec<Arn>,
     /// Where they are backed up to, and where the copies go.
     pub(super) vaults: [Vault; 2],
 }
@@ -44,26 +46,34 @@ fn region(index: usize) -> Result<Region, CliError> {
 }
 
 /// Registers the resources and makes the vaults. What an earlier run with the same directory made is used again.
-pub(super) async fn prepare(client: &Client<'_>, stage: &Stage) -> Result<Setting, CliError> {
+pub(super) async fn prepare(
+    client: &Client<'_>,
+    stage: &Stage,
+    database: Option<&Database>,
+) -> Result<Setting, CliError> {
     // A schedule that an interrupted run left would fire in the middle of the preparations.
     stop_schedule(client).await?;
     let account = "000000000000".parse().map_err(|e: job_model::InvalidArn| CliError::usage(e.to_string()))?;
     let tokyo = region(0)?;
-    let register = async |name: &str, kind: ResourceType, path: std::path::PathBuf| -> Result<Arn, CliError> {
+    let register = async |name: &str, kind: ResourceType, location: String| -> Result<Arn, CliError> {
         let arn = names::resource_arn(name, kind, &tokyo, &account)?;
         let request = RegisterResource {
             arn: arn.clone(),
             resource_type: kind,
             region: tokyo.clone(),
-            location: names::path_url(&path)?,
+            location,
             hooks: None,
             tags: [("holdfast".to_owned(), "demo".to_owned())].into(),
         };
         client.request(&request.into()).await?;
         Ok(arn)
     };
-    let files = register(FILES, ResourceType::Files, stage.files()).await?;
-    let volume = register(VOLUME, ResourceType::Volume, stage.image()).await?;
+    let files = register(FILES, ResourceType::Files, names::path_url(&stage.files())?).await?;
+    let volume = register(VOLUME, ResourceType::Volume, names::path_url(&stage.image())?).await?;
+    let mut resources = vec![files, volume];
+    if let Some(database) = database {
+        resources.push(register(DATABASE, ResourceType::Rds, database.location()).await?);
+    }
 
     let existing = client.vaults().await?;
     for (index, name) in VAULTS.into_iter().enumerate() {
@@ -77,11 +87,13 @@ pub(super) async fn prepare(client: &Client<'_>, stage: &Stage) -> Result<Settin
             key_profile: name.to_owned(),
             min_retention_days: None,
             max_retention_days: None,
+            vault_type: job_model::VaultType::BackupVault,
+            tags: std::collections::BTreeMap::new(),
         };
         client.request(&request.into()).await?;
     }
     let vaults = [available(client, VAULTS[0]).await?, available(client, VAULTS[1]).await?];
-    Ok(Setting { resources: [files, volume], vaults })
+    Ok(Setting { resources, vaults })
 }
 
 /// Waits for a vault's repository.
@@ -124,8 +136,19 @@ pub(super) async fn start_schedule(client: &Client<'_>, setting: &Setting) -> Re
         generations: None,
         copy_actions: vec![CopyAction { destination_vault: osaka.access.arn.clone(), lifecycle: kept }],
         recovery_point_tags: [("holdfast".to_owned(), "demo".to_owned())].into(),
+        enable_continuous: false,
     };
-    client.request(&CreatePlan { name: PLAN.to_owned(), rules: vec![rule] }.into()).await?;
+    client
+        .request(
+            &CreatePlan {
+                name: PLAN.to_owned(),
+                rules: vec![rule],
+                advanced_settings: Vec::new(),
+                tags: std::collections::BTreeMap::new(),
+            }
+            .into(),
+        )
+        .await?;
     let plans = client.plans().await?;
     let selection = CreateSelection {
         plan_id: names::pick_plan(&plans, PLAN)?.id,
@@ -134,6 +157,7 @@ pub(super) async fn start_schedule(client: &Client<'_>, setting: &Setting) -> Re
         not_resources: Vec::new(),
         list_of_tags: Vec::new(),
         conditions: Conditions::default(),
+        iam_role: None,
     };
     client.request(&selection.into()).await?;
     Ok(())
@@ -157,15 +181,19 @@ async fn selections(client: &Client<'_>, plan_id: PlanId) -> Result<Vec<Selectio
     }
 }
 
-/// Makes the restore testing plan: the newest recovery point of both resources, from the Osaka vault only.
+/// Makes the restore testing plan: the newest recovery point of each resource, from the Osaka vault only.
 pub(super) async fn put_test_plan(client: &Client<'_>, setting: &Setting) -> Result<(), CliError> {
-    let [files, volume] = &setting.resources;
     let selection = |name: &str, resource_type: ResourceType, arn: &Arn| RestoreTestingSelection {
         name: name.to_owned(),
         resource_type,
         protected_resources: vec![arn.as_str().to_owned()],
         conditions: ProtectedResourceConditions::default(),
         validation_window_hours: 0,
+        iam_role: None,
+        creator_request_id: None,
+        created_at: None,
+        updated_at: None,
+        restore_metadata_overrides: std::collections::BTreeMap::new(),
     };
     let plan = PutRestoreTestingPlan {
         name: TEST_PLAN.to_owned(),
@@ -176,10 +204,12 @@ pub(super) async fn put_test_plan(client: &Client<'_>, setting: &Setting) -> Res
         include_vaults: vec![setting.vaults[1].access.arn.as_str().to_owned()],
         exclude_vaults: Vec::new(),
         selection_window_days: Some(1),
-        selections: vec![
-            selection("files", ResourceType::Files, files),
-            selection("volume", ResourceType::Volume, volume),
-        ],
+        selections: ["files", "volume", "database"]
+            .into_iter()
+            .zip([ResourceType::Files, ResourceType::Volume, ResourceType::Rds])
+            .zip(&setting.resources)
+            .map(|((name, resource_type), arn)| selection(name, resource_type, arn))
+            .collect(),
     };
     client.request(&plan.into()).await?;
     Ok(())

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use driver_postgres::PostgresSettings;
 use tempfile::TempDir;
 
 use crate::args::DemoArgs;
@@ -114,6 +115,20 @@ impl Stage {
     /// The password of a vault, beside the vault: a link into the state directory.
     pub(super) fn password_file(&self, vault: &str) -> PathBuf {
         self.vaults().join(format!("{vault}.password"))
+    }
+
+    /// Tells the demo's services about PostgreSQL.
+    pub(super) fn write_postgres(&self, settings: &PostgresSettings) -> Result<(), CliError> {
+        let path = self.state().join(crate::up::POSTGRES_FILE);
+        let text = toml::to_string(settings).map_err(|e| CliError::Start {
+            step: "write the settings of PostgreSQL".to_owned(),
+            source: Box::new(e),
+        })?;
+        let write = || {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(self.state())?;
+            crate::endpoint::write_private(&path, text.as_bytes())
+        };
+        write().map_err(CliError::io(format!("write `{}`", path.display())))
     }
 
     /// Puts the links to the password files in place.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use job_events::TestRun;
-use job_model::{Finding, Job, JobState, PhaseTiming, RecoveryPoint, Verdict, VerdictStatus};
+use job_model::{Finding, Job, JobState, PhaseTiming, RecoveryPoint, SourceView, Verdict, VerdictStatus};
 
 use super::{bytes, count, millis, moment};
 use crate::names::{short_name, vault_name};
@@ -114,6 +114,11 @@ pub(crate) fn recovery_point_detail(
     sheet.line("captured until", moment(point.summary.capture_ended_at));
     sheet.line("consistency", word(&point.summary.consistency));
     sheet.line("changes found by", &point.summary.change_detection);
+    if let Some(reading) = &point.summary.reading {
+        sheet.line("read", format!("{} from {}", bytes(reading.bytes_read), source_view(reading.view)));
+        sheet.some("held", reading.held_bytes.map(bytes));
+        sheet.some("not tracked", reading.fallback.as_ref());
+    }
     sheet.line("size", format!("{} in {} items", bytes(point.summary.size_bytes), count(point.summary.items)));
     sheet.line(
         "kept because",
@@ -129,6 +134,13 @@ pub(crate) fn recovery_point_detail(
         }
     }
     sheet.text
+}
+
+const fn source_view(view: SourceView) -> &'static str {
+    match view {
+        SourceView::Live => "the live source",
+        SourceView::ReflinkClone => "a reflink clone",
+    }
 }
 
 fn verdict(verdict: &Verdict) -> String {

@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 const LOG_BYTES_MAX: u64 = 32 << 20;
 /// The largest answer of a health check that is read.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
-/// Variables of the command line; services would take them for keys of their configuration.
-const OWN_PREFIX: &str = "HOLDFAST_";
+/// Variables that are keys of one service; the others would refuse them.
+const OWN_PREFIX: &str = "HOLDFAST__";
 /// Variables of this prefix are for all services.
-const COMMON_PREFIX: &str = "HOLDFAST_COMMON__";
+const COMMON_PREFIX: &str = "HOLDFAST__COMMON__";
 
 /// Starts a program under the guard, with its output in the log. Must be called on a thread that lives as long as the
 /// supervisor: the kernel ties the child to that thread.

@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use job_events::subjects::Service;
 use job_model::Region;
 
 /// Paths in a state directory.
@@ -39,6 +38,11 @@ impl Layout {
         self.root.join("profiles.toml")
     }
 
+    /// What services are told about PostgreSQL; written by the operator.
+    pub(super) fn postgres_file(&self) -> PathBuf {
+        self.root.join(super::POSTGRES_FILE)
+    }
+
     /// The configuration of a process.
     pub(super) fn config_file(&self, instance: &str) -> PathBuf {
         self.root.join("config").join(format!("{instance}.toml"))
@@ -52,6 +56,21 @@ impl Layout {
     /// Passwords of vaults, one file per key profile.
     pub(super) fn keys_dir(&self) -> PathBuf {
         self.root.join("keys")
+    }
+
+    /// The secret of an access key of the API.
+    pub(super) fn api_secret_file(&self, key_id: &str) -> PathBuf {
+        self.root.join("secrets").join(format!("{key_id}.secret"))
+    }
+
+    /// Access keys of the API in the shape that the AWS command line reads.
+    pub(super) fn aws_credentials_file(&self) -> PathBuf {
+        self.root.join("aws-credentials")
+    }
+
+    /// The port of the API at the last run.
+    pub(super) fn api_port_file(&self) -> PathBuf {
+        self.root.join("api-port")
     }
 
     /// Configuration, store and port of the bus.
@@ -81,10 +100,10 @@ impl Layout {
 }
 
 /// The name of a process: its service, and its region where there is one per region.
-pub(super) fn instance(service: Service, region: Option<&Region>) -> String {
+pub(super) fn instance(service: &str, region: Option<&Region>) -> String {
     match region {
         Some(region) => format!("{service}-{region}"),
-        None => service.to_string(),
+        None => service.to_owned(),
     }
 }
 

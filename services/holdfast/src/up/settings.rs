@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use driver_postgres::PostgresSettings;
+use job_bus::BusConfig;
 use job_bus::permissions::Role;
 use job_events::subjects::Service;
 use job_model::Region;
@@ -12,7 +14,7 @@ use service_host::{CommonConfig, TelemetryConfig};
 use vault_engine::Profiles;
 
 use super::layout::{Layout, instance};
-use super::server;
+use super::{DEFAULT_KEY, api_keys, server};
 use crate::error::CliError;
 
 /// What all configurations are made of.
@@ -21,9 +23,14 @@ pub(super) struct Settings {
     pub(super) url: String,
     pub(super) regions: Vec<Region>,
     pub(super) profiles: Profiles,
+    pub(super) postgres: PostgresSettings,
     pub(super) otlp_endpoint: Option<String>,
     pub(super) stop_wait: Duration,
     pub(super) layout: Layout,
+    /// Where the AWS Backup API is answered.
+    pub(super) api_listen: SocketAddr,
+    /// AWS's own limits, exactly.
+    pub(super) aws_strict: bool,
 }
 
 /// A process to start.
@@ -33,6 +40,8 @@ pub(super) enum Process {
     Planner,
     /// Serves all regions.
     Verifier,
+    /// Answers the AWS Backup API for all regions.
+    Gateway,
     /// One per region.
     Worker(Worker, Region),
 }
@@ -46,22 +55,31 @@ pub(super) enum Worker {
 }
 
 impl Process {
-    /// The service it is.
-    pub(super) const fn service(&self) -> Service {
+    /// The service it is; none for the gateway, which is a client of the others.
+    pub(super) const fn service(&self) -> Option<Service> {
         match self {
-            Self::Planner => Service::Planner,
-            Self::Verifier => Service::Verifier,
-            Self::Worker(Worker::Snapshot, _) => Service::SnapshotWorker,
-            Self::Worker(Worker::Copy, _) => Service::CopyReplicator,
-            Self::Worker(Worker::Restore, _) => Service::RestoreWorker,
+            Self::Planner => Some(Service::Planner),
+            Self::Verifier => Some(Service::Verifier),
+            Self::Gateway => None,
+            Self::Worker(Worker::Snapshot, _) => Some(Service::SnapshotWorker),
+            Self::Worker(Worker::Copy, _) => Some(Service::CopyReplicator),
+            Self::Worker(Worker::Restore, _) => Some(Service::RestoreWorker),
+        }
+    }
+
+    /// Its user on the bus; also the name of its program.
+    pub(super) const fn role(&self) -> Role {
+        match self.service() {
+            Some(service) => Role::Service(service),
+            None => Role::Gateway,
         }
     }
 
     /// Its name in messages, logs and paths.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Worker(_, region) => instance(self.service(), Some(region)),
-            _ => instance(self.service(), None),
+            Self::Worker(_, region) => instance(self.role().as_str(), Some(region)),
+            _ => instance(self.role().as_str(), None),
         }
     }
 }
@@ -69,7 +87,7 @@ impl Process {
 impl Settings {
     /// The processes to start.
     pub(super) fn processes(&self) -> Vec<Process> {
-        let mut processes = vec![Process::Planner, Process::Verifier];
+        let mut processes = vec![Process::Planner, Process::Verifier, Process::Gateway];
         for region in &self.regions {
             for worker in [Worker::Snapshot, Worker::Copy, Worker::Restore] {
                 processes.push(Process::Worker(worker, region.clone()));
@@ -89,8 +107,8 @@ impl Settings {
             telemetry: TelemetryConfig { otlp_endpoint: self.otlp_endpoint.clone(), ..TelemetryConfig::default() },
             ..CommonConfig::default()
         };
-        let service = process.service();
-        let nats = server::login(&self.layout, &self.url, Role::Service(service), &format!("{service}/{name}"));
+        let role = process.role();
+        let nats = server::login(&self.layout, &self.url, role, &format!("{}/{name}", role.as_str()));
         let Profiles { keys, stores } = self.profiles.clone();
         match process {
             Process::Planner => toml_text(&planner::PlannerConfig {
@@ -99,7 +117,7 @@ impl Settings {
                 regions: self
                     .regions
                     .iter()
-                    .map(|region| (region.to_string(), planner::RegionConfig { nats: nats.clone() }))
+                    .map(|region| (region.to_string(), self.planner_region(region, &nats)))
                     .collect(),
                 ..planner::PlannerConfig::default()
             }),
@@ -112,7 +130,20 @@ impl Settings {
                     .collect(),
                 keys,
                 stores,
+                postgres: self.postgres.clone(),
                 ..verifier::Config::default()
+            }),
+            Process::Gateway => toml_text(&gateway::Config {
+                common,
+                listen: self.api_listen,
+                aws_strict: self.aws_strict,
+                regions: self
+                    .regions
+                    .iter()
+                    .map(|region| (region.clone(), gateway::RegionConfig { nats: nats.clone() }))
+                    .collect(),
+                access_keys: api_keys::configured(&self.layout),
+                ..gateway::Config::default()
             }),
             Process::Worker(Worker::Snapshot, region) => toml_text(&snapshot_worker::Config {
                 common,
@@ -120,6 +151,7 @@ impl Settings {
                 nats,
                 keys,
                 stores,
+                postgres: self.postgres.clone(),
                 ..snapshot_worker::Config::default()
             }),
             Process::Worker(Worker::Copy, region) => toml_text(&copy_replicator::Config {
@@ -137,9 +169,22 @@ impl Settings {
                 sandbox_root: self.layout.sandbox_dir(region),
                 keys,
                 stores,
+                postgres: self.postgres.clone(),
                 ..restore_worker::Config::default()
             }),
         }
+    }
+}
+
+impl Settings {
+    /// The AWS Backup API knows no locations: vaults that are made through it lie below the state directory, too.
+    fn planner_region(&self, region: &Region, nats: &BusConfig) -> planner::RegionConfig {
+        let place = self.layout.vaults_dir().join(region.as_str());
+        let vaults = planner::VaultsConfig {
+            location: format!("file://{}/{{account}}/{{name}}", place.display()),
+            key_profile: DEFAULT_KEY.to_owned(),
+        };
+        planner::RegionConfig { nats: nats.clone(), vaults: Some(vaults) }
     }
 }
 

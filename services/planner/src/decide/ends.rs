@@ -1,8 +1,8 @@
 //! What follows from the end of a job.
 
 use job_model::{
-    Arn, Job, JobDetail, JobId, JobKind, JobState, MessageCategory, RecoveryPointStatus, Vault, VaultState, Verdict,
-    VerdictStatus,
+    Arn, Job, JobDetail, JobId, JobKind, JobState, MessageCategory, RecoveryPointStatus, ValidationStatus, Vault,
+    VaultState, Verdict, VerdictStatus,
 };
 
 use crate::decide::orders::task;
@@ -105,11 +105,39 @@ fn unproven(step: &Step<'_>, job: &Job, point: &Arn, what: &str) -> Verdict {
     }
 }
 
+/// A verdict that somebody outside does not agree with.
+pub(crate) fn lowered(before: &Verdict, message: Option<&str>, now: jiff::Timestamp) -> Verdict {
+    Verdict {
+        status: VerdictStatus::Failed,
+        message: format!("found wrong from outside: {}", message.unwrap_or("no reason was given")),
+        judged_at: now.max(before.judged_at),
+        ..before.clone()
+    }
+}
+
+/// What a restore test restored goes now: both who checks it and who validates it outside have spoken.
+pub(crate) fn hasten_removal(step: &mut Step<'_>, restore: JobId) {
+    let id = JobId::new(restore.derive("remove-sandbox"));
+    let Some(mut row) = step.state.job(id).cloned() else { return };
+    if row.job.state == JobState::Created && row.job.not_before.is_some() {
+        row.job.not_before = None;
+        step.keep(row);
+    }
+}
+
 /// Writes a verdict to the restore job and the recovery point. An older verdict never replaces a newer one.
 pub(crate) fn judge(step: &mut Step<'_>, restore: JobId, verdict: &Verdict) {
     let Some(mut row) = step.state.job(restore).cloned() else { return };
-    let JobDetail::Restore { recovery_point, verdict: slot, .. } = &mut row.job.detail else { return };
+    let JobDetail::Restore { recovery_point, verdict: slot, validation, .. } = &mut row.job.detail else { return };
     let point = recovery_point.clone();
+    // What somebody outside found wrong before stays wrong, whatever the check says now.
+    let found_wrong = validation.as_ref().filter(|outside| outside.status == ValidationStatus::Failed);
+    let verdict = match found_wrong {
+        Some(outside) if verdict.status == VerdictStatus::Successful => {
+            &lowered(verdict, outside.message.as_deref(), step.now)
+        }
+        _ => verdict,
+    };
     if slot.as_ref().is_none_or(|before| before.judged_at <= verdict.judged_at) {
         *slot = Some(verdict.clone());
         step.keep(row);
@@ -148,7 +176,11 @@ pub(crate) fn remove_sandbox(step: &mut Step<'_>, restore: JobId) {
     job.parent = Some(restore);
     job.traceparent = row.job.traceparent.clone().or(job.traceparent);
     // A failed restore leaves nothing to look at.
-    if row.job.state == JobState::Completed && row.validation_window_hours > 0 {
+    let awaited = !matches!(
+        &row.job.detail,
+        JobDetail::Restore { validation: Some(outside), .. } if outside.status != ValidationStatus::Validating
+    );
+    if awaited && row.job.state == JobState::Completed && row.validation_window_hours > 0 {
         let window = jiff::SignedDuration::from_hours(i64::from(row.validation_window_hours));
         job.not_before = Some(after(step.now, window));
     }
@@ -162,8 +194,7 @@ pub(crate) fn sandbox_is(step: &mut Step<'_>, restore: JobId, removed: bool) {
         *sandbox_removed = Some(removed);
     }
     if !removed && row.job.state == JobState::Completed {
-        let text = "what the restore test restored could not be removed; see the job that tried";
-        explain(&mut row.job, MessageCategory::Issues, text);
+        explain(&mut row.job, MessageCategory::Issues, job_model::SANDBOX_STAYS);
     }
     step.keep(row);
 }

@@ -2,11 +2,12 @@
 
 use job_events::{
     CaptureSnapshot, CheckVault, CopyRecoveryPoint, CreateVault, DeleteRecoveryPointOrder, OrderBody, OrderHeader,
-    ParentSnapshot, RemoveSandbox, RestoreRecoveryPoint, VerifyRestore,
+    ParentSnapshot, PruneVault, RemoveSandbox, RestoreRecoveryPoint, VerifyRestore,
 };
 use job_model::{Arn, Job, JobDetail, RecoveryPointStatus, RestoreTarget, Vault, VaultAccess, VaultState};
 
 use crate::decide::Step;
+use crate::decide::scope::account_of;
 use crate::state::{JobRow, PointRow};
 
 /// What stands between a job and its order.
@@ -23,8 +24,14 @@ pub(crate) mod task {
     pub(crate) const CREATE_VAULT: &str = "create-vault";
     pub(crate) const DELETE_RECOVERY_POINT: &str = "delete-recovery-point";
     pub(crate) const CHECK_VAULT: &str = "check-vault";
+    pub(crate) const PRUNE_VAULT: &str = "prune-vault";
+    /// Says what a prune would do.
+    pub(crate) const PLAN_PRUNE: &str = "plan-prune";
     pub(crate) const REMOVE_SANDBOX: &str = "remove-sandbox";
 }
+
+/// How long a pack stays after it was found unused: longer than what works without locks takes, as rustic does.
+const PRUNE_GRACE_HOURS: u32 = 24;
 
 /// What an order takes for itself: the subject it is published on and the lease its worker holds follow from it, so
 /// two jobs with the same subject never have an order out at the same time.
@@ -102,7 +109,7 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
             }
             .into())
         }
-        JobDetail::Restore { recovery_point, vault, target, overwrite, test_run, .. } => {
+        JobDetail::Restore { recovery_point, vault, target, overwrite, test_run, metadata, .. } => {
             let point = restorable(step, recovery_point)?;
             Ok(RestoreRecoveryPoint {
                 order: header,
@@ -114,6 +121,7 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
                 target: target.clone(),
                 overwrite: *overwrite,
                 include: row.include.clone(),
+                metadata: metadata.clone(),
                 test_run: *test_run,
             }
             .into())
@@ -124,7 +132,8 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
                 .state
                 .job(*restore_job_id)
                 .ok_or_else(|| NoOrder::Never(format!("restore job `{restore_job_id}` is not in the ledger")))?;
-            let JobDetail::Restore { vault, created_location: Some(location), .. } = &restore.job.detail else {
+            let JobDetail::Restore { vault, created_location: Some(location), metadata, .. } = &restore.job.detail
+            else {
                 return Err(NoOrder::Never(format!("job `{restore_job_id}` has restored nothing")));
             };
             Ok(VerifyRestore {
@@ -141,6 +150,7 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
                 restore_phases: restore.job.phases.clone(),
                 capture_ended_at: point.point.summary.capture_ended_at,
                 exception_count: point.point.summary.exception_count,
+                metadata: metadata.clone(),
             }
             .into())
         }
@@ -168,6 +178,10 @@ fn maintenance(
     match task {
         task::CREATE_VAULT => Ok(CreateVault { order, vault: access()? }.into()),
         task::CHECK_VAULT => Ok(CheckVault { order, vault: access()?, read_data: row.read_data }.into()),
+        task::PRUNE_VAULT | task::PLAN_PRUNE => {
+            let plan_only = task == task::PLAN_PRUNE;
+            Ok(PruneVault { order, vault: access()?, plan_only, grace_hours: PRUNE_GRACE_HOURS }.into())
+        }
         task::DELETE_RECOVERY_POINT => {
             let point = point.and_then(|arn| step.state.points.get(arn));
             let point = point.ok_or_else(|| NoOrder::Never("the recovery point is gone already".to_owned()))?;
@@ -234,5 +248,6 @@ pub(crate) fn newest_in<'s>(step: &'s Step<'_>, resource: &Arn, vault: &Arn) -> 
 }
 
 fn point_arn(step: &Step<'_>, vault: &Vault, id: job_model::RecoveryPointId) -> Result<Arn, NoOrder> {
-    Arn::recovery_point(&vault.region, &step.settings.account, id).map_err(|e| NoOrder::Never(e.to_string()))
+    Arn::recovery_point(&vault.region, &account_of(&vault.access.arn, &step.settings.account), id)
+        .map_err(|e| NoOrder::Never(e.to_string()))
 }

@@ -3,11 +3,12 @@
 use job_events::RecoveryPointCreated;
 use job_model::{
     Arn, CaptureSummary, CopyAction, Generations, Job, JobDetail, JobId, JobKind, Lifecycle, RecoveryPoint,
-    RecoveryPointId, RecoveryPointKind, RecoveryPointStatus, Region,
+    RecoveryPointId, RecoveryPointKind, RecoveryPointStatus, Region, SourceReading,
 };
 
 use crate::decide::Step;
 use crate::decide::runs::{create_or_fail, new_job};
+use crate::decide::scope::account_of;
 use crate::state::{JobRow, PointRow};
 
 /// What a worker made.
@@ -41,7 +42,8 @@ pub(crate) fn record(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> Optio
         }
         _ => return None,
     };
-    let arn = Arn::recovery_point(&job.region, &step.settings.account, id).ok()?;
+    let account = account_of(&vault, &step.settings.account);
+    let arn = Arn::recovery_point(&job.region, &account, id).ok()?;
     if step.state.points.contains(&arn) {
         return Some(arn);
     }
@@ -69,6 +71,8 @@ pub(crate) fn record(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> Optio
         tags,
         traceparent: made.traceparent.or_else(|| job.traceparent.clone()),
         last_verdict: None,
+        iam_role: job.iam_role.clone(),
+        last_restored_at: None,
     };
     let fact = RecoveryPointCreated { recovery_point: point.clone() };
     let trace = point.traceparent.clone();
@@ -106,6 +110,24 @@ pub(crate) fn exceptions_message(summary: &CaptureSummary) -> String {
     format!("{} entries were not captured as they should be{example}", summary.exception_count)
 }
 
+/// What is said of a capture that read more than had changed.
+pub(crate) fn untracked_message(reading: &SourceReading) -> Option<String> {
+    let why = reading.fallback.as_ref()?;
+    Some(format!("changes could not be tracked, {} bytes were read: {why}", reading.bytes_read))
+}
+
+/// What a job says whose rule asks for more than a snapshot.
+pub(crate) const NOT_CONTINUOUS: &str =
+    "Enabling continuous backup failed: no worker captures this resource continuously; a snapshot was made instead";
+
+/// Whether the rule behind a backup asks for a continuous recovery point. A snapshot is the fall-back, as in AWS, and is
+/// told as one.
+pub(crate) fn wants_continuous(step: &Step<'_>, job: &Job) -> bool {
+    let Some(by) = &job.created_by else { return false };
+    let plan = step.state.plan_versions(by.plan_id).find(|row| row.plan.version == by.plan_version);
+    plan.is_some_and(|row| row.plan.rules.iter().any(|rule| rule.id == by.rule_id && rule.enable_continuous))
+}
+
 /// A copy that follows a backup. Its id is derived, so that the step can be repeated.
 fn follow(step: &mut Step<'_>, backup: &Job, point: &Arn, number: usize, action: &CopyAction) {
     let id = JobId::new(backup.id.derive(&format!("copy-{number}")));
@@ -119,6 +141,7 @@ fn follow(step: &mut Step<'_>, backup: &Job, point: &Arn, number: usize, action:
         lifecycle: action.lifecycle,
         generations: None,
         parent: Some(backup.id),
+        iam_role: backup.iam_role.clone(),
     };
     copy(step, wanted);
 }
@@ -132,6 +155,7 @@ pub(crate) struct CopyWanted {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) generations: Option<Generations>,
     pub(crate) parent: Option<JobId>,
+    pub(crate) iam_role: Option<String>,
 }
 
 /// Makes the job of a copy, in the region of the destination.
@@ -158,6 +182,7 @@ pub(crate) fn copy(step: &mut Step<'_>, wanted: CopyWanted) -> Option<JobId> {
     job.resource_type = Some(source.resource_type);
     job.created_by = source.created_by.clone();
     job.parent = wanted.parent;
+    job.iam_role = wanted.iam_role;
     // A copy goes on with the cycle of what it copies.
     job.traceparent = job.traceparent.or(source.traceparent);
     let mut row = JobRow::new(job);

@@ -1,5 +1,7 @@
 //! Answers to requests, in AWS's error names.
 
+use job_model::Arn;
+
 /// A request was accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Accepted {
@@ -31,16 +33,34 @@ pub(crate) struct Refusal {
     pub(crate) field: String,
     /// What is wrong and how to mend it.
     pub(crate) message: String,
+    /// What exists already, with the token of the request that made it.
+    pub(crate) existing: Option<(Option<Arn>, Option<String>)>,
 }
 
 impl Refusal {
     fn new(code: &'static str, field: &str, message: impl Into<String>) -> Self {
-        Self { code, field: field.to_owned(), message: message.into() }
+        Self { code, field: field.to_owned(), message: message.into(), existing: None }
+    }
+
+    /// Something that a policy denies.
+    pub(crate) fn denied(field: &str, message: impl Into<String>) -> Self {
+        Self::new("AccessDeniedException", field, message)
+    }
+
+    /// Says what exists already.
+    pub(crate) fn of(mut self, arn: Option<Arn>, creator_request_id: Option<String>) -> Self {
+        self.existing = Some((arn, creator_request_id));
+        self
     }
 
     /// A value that cannot be.
     pub(crate) fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self::new("InvalidParameterValueException", field, message)
+    }
+
+    /// A value that has to be there.
+    pub(crate) fn missing(field: &str, message: impl Into<String>) -> Self {
+        Self::new("MissingParameterValueException", field, message)
     }
 
     /// Something that does not exist.
@@ -67,6 +87,6 @@ impl Refusal {
 impl From<job_model::Invalid> for Refusal {
     fn from(invalid: job_model::Invalid) -> Self {
         let message = format!("`{}` {}", invalid.value, invalid.problem);
-        Self { code: invalid.code, field: invalid.field, message }
+        Self { code: invalid.code, field: invalid.field, message, existing: None }
     }
 }

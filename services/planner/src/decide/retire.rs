@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use job_model::{Arn, JobDetail, JobId, JobKind, RecoveryPoint, RecoveryPointStatus};
+use job_model::{AccountId, Arn, JobDetail, JobId, JobKind, RecoveryPoint, RecoveryPointStatus};
 
 use crate::decide::Step;
 use crate::decide::orders::task;
-use crate::decide::runs::new_job;
+use crate::decide::runs::{new_job, plan_takes};
 use crate::retention::{self, Decision, Fate, Surroundings};
 use crate::state::{JobRow, State};
 
@@ -18,7 +18,7 @@ pub(crate) fn retire(step: &mut Step<'_>) {
         of_resources.entry(row.point.resource.clone()).or_default().push(row.point.clone());
     }
     for (resource, points) in of_resources {
-        for decision in decide(step.state, &resource, &points, step.now) {
+        for decision in decide(step.state, &step.settings.account, &resource, &points, step.now) {
             let Fate::Delete { reason } = decision.fate else { continue };
             let waits = step.state.points.get(&decision.recovery_point).and_then(|row| row.delete_not_before);
             if waits.is_none_or(|at| at <= step.now) {
@@ -29,23 +29,24 @@ pub(crate) fn retire(step: &mut Step<'_>) {
 }
 
 /// What retention says of each recovery point of a resource.
-pub(crate) fn decisions(state: &State, resource: &Arn, now: Timestamp) -> Vec<Decision> {
+pub(crate) fn decisions(state: &State, own: &AccountId, resource: &Arn, now: Timestamp) -> Vec<Decision> {
     let points: Vec<RecoveryPoint> = state.points_of(resource).into_iter().map(|row| row.point.clone()).collect();
-    decide(state, resource, &points, now)
+    decide(state, own, resource, &points, now)
 }
 
-fn decide(state: &State, resource: &Arn, points: &[RecoveryPoint], now: Timestamp) -> Vec<Decision> {
+fn decide(state: &State, own: &AccountId, resource: &Arn, points: &[RecoveryPoint], now: Timestamp) -> Vec<Decision> {
     let in_use = points.iter().map(|point| point.arn.clone()).filter(|arn| state.in_use(arn)).collect();
-    let protected_vaults = protected_vaults(state, resource);
-    retention::decide(points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, now })
+    let protected_vaults = protected_vaults(state, own, resource);
+    let held = points.iter().filter(|point| state.hold_on(point).is_some()).map(|point| point.arn.clone()).collect();
+    retention::decide(points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &held, now })
 }
 
 /// The vaults that some plan still sends this resource's recovery points to.
-fn protected_vaults(state: &State, arn: &Arn) -> BTreeSet<Arn> {
+fn protected_vaults(state: &State, own: &AccountId, arn: &Arn) -> BTreeSet<Arn> {
     let Some(resource) = state.resources.get(arn) else { return BTreeSet::new() };
     let mut vaults = BTreeSet::new();
     for plan in state.current_plans() {
-        if !state.selections_of(plan.id).any(|s| job_model::selection_takes(s, resource)) {
+        if !plan_takes(state, own, plan, resource) {
             continue;
         }
         for rule in &plan.rules {

@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use job_events::RunMissed;
 use job_model::{
-    Arn, BackupPlan, BackupRule, CreatedBy, Job, JobDetail, JobId, JobKind, JobState, MessageCategory, PlanId,
-    Progress, RecoveryPointId, Resource, RuleId,
+    AccountId, Arn, BackupPlan, BackupRule, CreatedBy, Job, JobDetail, JobId, JobKind, JobState, MessageCategory,
+    PlanId, Progress, RecoveryPointId, Resource, RuleId, Selection,
 };
 use schedule::{Schedule, spread};
 
 use crate::decide::{Step, points};
-use crate::state::{CursorRow, JobRow, State};
+use crate::state::{CursorRow, JobRow, PlanRow, State};
 use crate::windows::windows;
 
 /// A rule whose schedule has come.
@@ -69,43 +69,89 @@ pub(crate) fn fire(step: &mut Step<'_>, firing: &Firing) {
         return;
     }
     step.state.cursors.put(key, CursorRow { plan_id: plan.id, rule_id: rule.id, served_until: firing.at });
-    let resources: Vec<Resource> = selected(step.state, &plan).into_iter().cloned().collect();
-    for resource in resources {
-        if !is_for(step, &plan, &rule, &resource) {
+    let mut newest = plan.clone();
+    newest.last_run_at = Some(firing.at);
+    step.state.plans.put((plan.id, plan.version), PlanRow { plan: newest, deleted_at: None });
+    let taken: Vec<(Resource, Option<String>)> = selected(step.state, &step.settings.account, &plan)
+        .into_iter()
+        .map(|(resource, selection)| (resource.clone(), selection.iam_role.clone()))
+        .collect();
+    for (resource, iam_role) in taken {
+        if !is_for(step.state, &plan, &rule, &resource) {
             continue;
         }
-        let created_by =
-            CreatedBy { plan_id: plan.id, plan_version: plan.version, rule_id: rule.id, rule_name: rule.name.clone() };
-        run(step, firing, &rule, created_by, &resource);
+        let created_by = CreatedBy {
+            plan_id: plan.id,
+            plan_version: plan.version,
+            rule_id: rule.id,
+            rule_name: rule.name.clone(),
+            plan_name: Some(plan.name.clone()),
+            rule_schedule: Some(rule.schedule.clone()),
+            rule_time_zone: Some(rule.time_zone.clone()),
+        };
+        run(step, firing, &rule, created_by, &resource, iam_role);
     }
 }
 
-/// The resources a plan protects.
-pub(crate) fn selected<'s>(state: &'s State, plan: &BackupPlan) -> Vec<&'s Resource> {
-    let selections: Vec<_> = state.selections_of(plan.id).collect();
-    state
-        .resources
-        .values()
-        .filter(|resource| selections.iter().any(|s| job_model::selection_takes(s, resource)))
-        .collect()
+/// The resources a plan protects, each with the selection that takes it.
+pub(crate) fn selected<'s>(state: &'s State, own: &AccountId, plan: &BackupPlan) -> Vec<(&'s Resource, &'s Selection)> {
+    let selections: Vec<&Selection> = state.selections_of(plan.id).collect();
+    let taking = |resource: &'s Resource| {
+        let selection = selections.iter().find(|s| takes(state, own, plan, s, resource))?;
+        Some((resource, *selection))
+    };
+    state.resources.values().filter_map(taking).collect()
+}
+
+/// Whether a selection of a plan takes a resource: of the plan's account and region, and of a type that the account's
+/// settings let it take without naming it.
+pub(crate) fn takes(
+    state: &State,
+    own: &AccountId,
+    plan: &BackupPlan,
+    selection: &Selection,
+    resource: &Resource,
+) -> bool {
+    let account = resource.account_or(own);
+    let is_ours = plan.account.as_ref().is_none_or(|plan| plan.as_str() == account)
+        && plan.region.as_ref().is_none_or(|region| *region == resource.region);
+    if !is_ours {
+        return false;
+    }
+    let settings = account.parse().ok().map(|account| (account, resource.region.clone()));
+    let opted_in = settings
+        .and_then(|key| state.region_settings.get(&key))
+        .is_none_or(|settings| settings.takes(resource.resource_type));
+    job_model::selection_takes_with(selection, resource, opted_in)
 }
 
 /// Whether any plan selects the resource.
-pub(crate) fn is_selected(state: &State, arn: &Arn) -> bool {
+pub(crate) fn is_selected(state: &State, own: &AccountId, arn: &Arn) -> bool {
     let Some(resource) = state.resources.get(arn) else { return false };
-    let plans: Vec<PlanId> = state.current_plans().iter().map(|plan| plan.id).collect();
-    state.selections.values().any(|s| plans.contains(&s.plan_id) && job_model::selection_takes(s, resource))
+    state.current_plans().into_iter().any(|plan| plan_takes(state, own, plan, resource))
+}
+
+/// Whether a plan selects the resource.
+pub(crate) fn plan_takes(state: &State, own: &AccountId, plan: &BackupPlan, resource: &Resource) -> bool {
+    state.selections_of(plan.id).any(|selection| takes(state, own, plan, selection, resource))
 }
 
 /// A plan may have a rule for each region. A resource is left to the rules of its own region, and only when there is
 /// none does its job go on, to fail with a message: never silently unprotected.
-fn is_for(step: &Step<'_>, plan: &BackupPlan, rule: &BackupRule, resource: &Resource) -> bool {
-    let region_of = |vault: &Arn| step.state.vaults.get(vault).map(|v| v.region.clone());
+pub(crate) fn is_for(state: &State, plan: &BackupPlan, rule: &BackupRule, resource: &Resource) -> bool {
+    let region_of = |vault: &Arn| state.vaults.get(vault).map(|v| v.region.clone());
     let here = |rule: &BackupRule| region_of(&rule.target_vault).as_ref() == Some(&resource.region);
     here(rule) || !plan.rules.iter().any(here)
 }
 
-fn run(step: &mut Step<'_>, firing: &Firing, rule: &BackupRule, created_by: CreatedBy, resource: &Resource) {
+fn run(
+    step: &mut Step<'_>,
+    firing: &Firing,
+    rule: &BackupRule,
+    created_by: CreatedBy,
+    resource: &Resource,
+    iam_role: Option<String>,
+) {
     // A run that comes too late for its own start window is caught up with windows of its own, or it would be EXPIRED
     // the moment it is made.
     let own = windows(firing.at, rule.start_window_minutes, rule.completion_window_minutes);
@@ -147,6 +193,7 @@ fn run(step: &mut Step<'_>, firing: &Firing, rule: &BackupRule, created_by: Crea
         time_zone: rule.time_zone.clone(),
         tags: rule.recovery_point_tags.clone(),
         copy_actions: rule.copy_actions.clone(),
+        iam_role,
     };
     backup(step, wanted);
 }
@@ -167,6 +214,7 @@ pub(crate) struct BackupWanted {
     pub(crate) time_zone: String,
     pub(crate) tags: std::collections::BTreeMap<String, String>,
     pub(crate) copy_actions: Vec<job_model::CopyAction>,
+    pub(crate) iam_role: Option<String>,
 }
 
 /// Makes the job of a backup. What the vault does not allow is a job that FAILED, not a job that is missing.
@@ -195,6 +243,7 @@ pub(crate) fn backup(step: &mut Step<'_>, wanted: BackupWanted) -> JobId {
     job.start_by = Some(windows.start_by);
     job.complete_by = Some(windows.complete_by);
     job.created_by = wanted.created_by;
+    job.iam_role = wanted.iam_role;
     create_or_fail(step, JobRow::new(job), refused)
 }
 
@@ -241,6 +290,7 @@ pub(crate) fn new_job(
         progress: Progress::default(),
         phases: Vec::new(),
         detail,
+        iam_role: None,
     }
 }
 

@@ -1,9 +1,18 @@
 //! What the operator set that decisions depend on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use job_model::{AccountId, Region};
+
+/// Where vaults are made that say no place of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VaultPlace {
+    /// A location with `{name}`, and `{account}` where there are several.
+    pub(crate) location: String,
+    /// The key of the workers' configuration.
+    pub(crate) key_profile: String,
+}
 
 /// Settings of the decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +39,12 @@ pub(crate) struct Settings {
     pub(crate) keep_jobs: SignedDuration,
     /// How long answers to requests are remembered.
     pub(crate) keep_answers: SignedDuration,
+    /// Where vaults are made that say no place of their own.
+    pub(crate) vault_places: BTreeMap<Region, VaultPlace>,
+    /// AWS's own limits where ours are wider.
+    pub(crate) aws_strict: bool,
+    /// Whether vaults are pruned by themselves.
+    pub(crate) prune_vaults: bool,
 }
 
 impl Settings {
@@ -47,6 +62,9 @@ impl Settings {
             delete_retry: SignedDuration::from_hours(6),
             keep_jobs: SignedDuration::from_hours(30 * 24),
             keep_answers: SignedDuration::from_hours(7 * 24),
+            vault_places: BTreeMap::new(),
+            aws_strict: false,
+            prune_vaults: false,
         }
     }
 }

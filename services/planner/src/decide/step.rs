@@ -6,6 +6,8 @@ use job_model::{Effect, Job, JobEvent, JobId, JobState, MessageCategory, Region}
 use uuid::Uuid;
 
 use crate::decide::Settings;
+use crate::decide::announce::announce;
+use crate::decide::scope::Caller;
 use crate::state::{JobRow, State};
 
 /// What a step says. The shell makes messages of it and commits them with the changed rows.
@@ -59,6 +61,8 @@ pub(crate) struct Step<'a> {
     pub(crate) draw: Uuid,
     /// The span in which the step runs.
     pub(crate) traceparent: Option<String>,
+    /// On whose behalf it is taken.
+    pub(crate) caller: Caller,
     /// What it said, in order.
     pub(crate) out: Vec<Out>,
 }
@@ -72,7 +76,13 @@ impl<'a> Step<'a> {
         draw: Uuid,
         traceparent: Option<String>,
     ) -> Self {
-        Self { state, settings, now, draw, traceparent, out: Vec::new() }
+        Self { state, settings, now, draw, traceparent, caller: Caller::default(), out: Vec::new() }
+    }
+
+    /// Ends the step: tells what changed and was not told yet, and returns everything that was said.
+    pub(crate) fn finish(mut self) -> Vec<Out> {
+        announce(&mut self);
+        self.out
     }
 
     /// Tells a fact.

@@ -1,10 +1,10 @@
 //! Timers: windows, stops that nobody confirmed, retention, and rows that have had their time.
 
 use jiff::{SignedDuration, Timestamp};
-use job_model::{JobEvent, JobId, JobState, MessageCategory};
+use job_model::{JobEvent, JobId, JobState, LegalHoldId, MessageCategory};
 
 use crate::decide::runs::after;
-use crate::decide::{Settings, Step, ends, explain, issue, retire, runs};
+use crate::decide::{Settings, Step, ends, explain, issue, pruning, reports, retire, runs};
 use crate::state::{JobRow, State, StopReason};
 use crate::windows;
 
@@ -15,9 +15,11 @@ const RETENTION_EVERY: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) fn tick(step: &mut Step<'_>) {
     pass_windows(step);
     end_unconfirmed_stops(step);
+    reports::tick(step);
     let last = step.state.meta().retained_at;
     if last.is_none_or(|at| after(at, RETENTION_EVERY) <= step.now) {
         retire::retire(step);
+        pruning::prune_where_needed(step);
         tidy(step);
         let mut meta = step.state.meta();
         meta.retained_at = Some(step.now);
@@ -39,7 +41,7 @@ pub(crate) fn next_wake(state: &State, settings: &Settings) -> Option<Timestamp>
         let turn = row.job.not_before.filter(|_| row.job.state == JobState::Created);
         [windows::next_deadline(&row.job), grace, turn]
     });
-    jobs.flatten().chain([retention]).chain(runs::next_instant(state)).min()
+    jobs.flatten().chain([retention]).chain(runs::next_instant(state)).chain(reports::next_wake(state)).min()
 }
 
 fn pass_windows(step: &mut Step<'_>) {
@@ -112,5 +114,15 @@ fn tidy(step: &mut Step<'_>) {
         step.state.answers.values().filter(|row| row.at < answers_before).map(|row| row.key.clone()).collect();
     for key in old {
         step.state.answers.remove(&key);
+    }
+    let over: Vec<LegalHoldId> = step
+        .state
+        .holds
+        .values()
+        .filter(|hold| hold.retain_record_until.is_some_and(|until| until <= step.now))
+        .map(|hold| hold.id)
+        .collect();
+    for id in over {
+        step.state.holds.remove(&id);
     }
 }

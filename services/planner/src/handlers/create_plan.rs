@@ -4,7 +4,7 @@ use job_events::{CreatePlan, RuleInput};
 use job_model::{BackupPlan, BackupRule, PlanId, RuleId, validation};
 use schedule::Schedule;
 
-use crate::decide::{Accepted, Refusal, Step};
+use crate::decide::{Accepted, Refusal, Step, scope, strict};
 use crate::state::{CursorRow, PlanRow};
 
 /// AWS's quota of plans.
@@ -23,14 +23,26 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &CreatePlan) -> Result<Accept
         rules: rules(id, &request.rules, &[]),
         created_at: step.now,
         updated_at: step.now,
+        account: step.caller.account.clone(),
+        region: step.caller.account.as_ref().and(step.caller.region.clone()),
+        creator_request_id: step.caller.token.clone(),
+        tags: request.tags.clone(),
+        advanced_settings: request.advanced_settings.clone(),
+        deleted_at: None,
+        last_run_at: None,
     };
+    scope::check_tags("tags", &plan.tags)?;
     check(step, &plan)?;
-    let plans = step.state.current_plans();
-    if plans.iter().any(|other| is_same(other, &plan)) {
-        return Err(Refusal::exists(
-            "",
-            format!("a backup plan `{}` with the same plan document already exists", plan.name),
-        ));
+    let plans: Vec<&BackupPlan> = step
+        .state
+        .current_plans()
+        .into_iter()
+        .filter(|other| other.account == plan.account && other.region == plan.region)
+        .collect();
+    if let Some(same) = plans.iter().find(|other| is_same(other, &plan)) {
+        let text = format!("a backup plan `{}` with the same plan document already exists", plan.name);
+        let arn = step.settings.regions.first().and_then(|region| same.arn(region, &step.settings.account).ok());
+        return Err(Refusal::exists("", text).of(arn, same.creator_request_id.clone()));
     }
     if plans.len() >= PLANS_MAX {
         return Err(Refusal::limit("", format!("there are {PLANS_MAX} plans already; delete one first")));
@@ -59,6 +71,7 @@ pub(crate) fn rules(plan: PlanId, inputs: &[RuleInput], before: &[BackupRule]) -
         generations: input.generations,
         copy_actions: input.copy_actions.clone(),
         recovery_point_tags: input.recovery_point_tags.clone(),
+        enable_continuous: input.enable_continuous,
     };
     inputs.iter().map(rule).collect()
 }
@@ -66,23 +79,21 @@ pub(crate) fn rules(plan: PlanId, inputs: &[RuleInput], before: &[BackupRule]) -
 /// Whether a plan can be carried out.
 pub(crate) fn check(step: &Step<'_>, plan: &BackupPlan) -> Result<(), Refusal> {
     validation::backup_plan(plan)?;
+    validation::advanced_settings(&plan.advanced_settings)?;
     for (number, rule) in plan.rules.iter().enumerate() {
         Schedule::parse(&rule.schedule, &rule.time_zone).map_err(|error| {
             let part = if error.part == schedule::Part::TimeZone { "time_zone" } else { "schedule" };
             Refusal::invalid(&format!("rules[{number}].{part}"), error.to_string())
         })?;
-        if !step.state.vaults.contains(&rule.target_vault) {
-            return Err(Refusal::not_found(
-                &format!("rules[{number}].target_vault"),
-                format!("vault `{}` does not exist; create it first", rule.target_vault),
-            ));
+        strict::rule(step.settings, &format!("rules[{number}]"), rule)?;
+        let target = step.vault(&format!("rules[{number}].target_vault"), &rule.target_vault)?;
+        if let Some(region) = plan.region.as_ref().filter(|region| **region != target.region) {
+            let text = format!("vault `{}` is in `{}`, and the plan in `{region}`", target.name, target.region);
+            return Err(Refusal::invalid(&format!("rules[{number}].target_vault"), text));
         }
         for (place, action) in rule.copy_actions.iter().enumerate() {
             let field = format!("rules[{number}].copy_actions[{place}].destination_vault");
-            if !step.state.vaults.contains(&action.destination_vault) {
-                let text = format!("vault `{}` does not exist; create it first", action.destination_vault);
-                return Err(Refusal::not_found(&field, text));
-            }
+            step.may_copy_into(&field, rule.target_vault.account(), &action.destination_vault)?;
             if action.destination_vault == rule.target_vault {
                 return Err(Refusal::invalid(&field, "the rule's own vault; name another one"));
             }
@@ -96,7 +107,7 @@ fn is_same(a: &BackupPlan, b: &BackupPlan) -> bool {
     let plain = |plan: &BackupPlan| -> Vec<BackupRule> {
         plan.rules.iter().cloned().map(|rule| BackupRule { id: RuleId::new(uuid::Uuid::nil()), ..rule }).collect()
     };
-    a.name == b.name && plain(a) == plain(b)
+    a.name == b.name && a.advanced_settings == b.advanced_settings && plain(a) == plain(b)
 }
 
 /// A rule's schedule counts from now.

@@ -1,45 +1,55 @@
 //! `create-vault`: a vault in the catalogue and the order to make its repository.
 
 use job_events::CreateVaultRequest;
-use job_model::{Arn, JobDetail, JobId, JobKind, Region, Vault, VaultAccess, VaultState, validation};
+use job_model::{
+    Arn, JobDetail, JobId, JobKind, Region, Vault, VaultAccess, VaultLock, VaultState, VaultType, validation,
+};
 
 use crate::decide::orders::task;
 use crate::decide::runs::new_job;
-use crate::decide::{Accepted, Refusal, Step};
+use crate::decide::{Accepted, Refusal, Step, scope};
 use crate::handlers::register_resource::absolute_file;
 use crate::state::JobRow;
+
+/// AWS's quota of vaults of an account in a region.
+const VAULTS_MAX: usize = 300;
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &CreateVaultRequest) -> Result<Accepted, Refusal> {
     validation::vault_name("name", &request.name)?;
     known_region(step, "region", &request.region)?;
     validation::vault_retention(request.min_retention_days, request.max_retention_days)?;
-    location(&request.location)?;
-    key_profile(&request.key_profile)?;
-    let arn = Arn::vault(&request.region, &step.settings.account, &request.name)
+    scope::check_tags("tags", &request.tags)?;
+    if request.vault_type == VaultType::LogicallyAirGappedBackupVault {
+        air_gapped(request)?;
+    }
+    let account = step.account();
+    let (place, key) = place_of(step, request, account.as_str())?;
+    location(&place)?;
+    key_profile(&key)?;
+    let arn = Arn::vault(&request.region, &account, &request.name)
         .map_err(|error| Refusal::invalid("name", error.to_string()))?;
-    if step.state.vaults.contains(&arn) {
-        return Err(Refusal::exists(
-            "name",
-            format!("vault `{}` exists already in `{}`", request.name, request.region),
-        ));
+    if let Some(vault) = step.state.vaults.get(&arn) {
+        let text = format!("vault `{}` exists already in `{}`", request.name, request.region);
+        return Err(Refusal::exists("name", text).of(Some(arn), vault.creator_request_id.clone()));
+    }
+    let here = |vault: &&Vault| vault.region == request.region && vault.access.arn.account() == account.as_str();
+    if step.state.vaults.values().filter(here).count() >= VAULTS_MAX {
+        let text = format!("there are {VAULTS_MAX} vaults in `{}` already; delete one first", request.region);
+        return Err(Refusal::limit("", text));
     }
     let same_place = |vault: &&Vault| {
-        vault.region == request.region
-            && vault.access.location.trim_end_matches('/') == request.location.trim_end_matches('/')
+        vault.region == request.region && vault.access.location.trim_end_matches('/') == place.trim_end_matches('/')
     };
     if let Some(other) = step.state.vaults.values().find(same_place) {
-        let name = &other.name;
-        return Err(Refusal::invalid(
-            "location",
-            format!("`{}` is the location of vault `{name}`; give each vault its own", request.location),
-        ));
+        let whose = if step.sees(other.access.arn.account()) {
+            format!("vault `{}`", other.name)
+        } else {
+            "a vault".to_owned()
+        };
+        let text = format!("`{place}` is the location of {whose}; give each vault its own");
+        return Err(Refusal::invalid("location", text));
     }
-    let access = VaultAccess {
-        arn: arn.clone(),
-        location: request.location.clone(),
-        key_profile: request.key_profile.clone(),
-        repository_id: None,
-    };
+    let access = VaultAccess { arn: arn.clone(), location: place, key_profile: key, repository_id: None };
     let vault = Vault {
         name: request.name.clone(),
         region: request.region.clone(),
@@ -49,6 +59,14 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &CreateVaultRequest) -> Resul
         min_retention_days: request.min_retention_days,
         max_retention_days: request.max_retention_days,
         created_at: step.now,
+        vault_type: request.vault_type,
+        creator_request_id: step.caller.token.clone(),
+        tags: request.tags.clone(),
+        // An air-gapped vault is locked for good from its first instant.
+        lock: (request.vault_type == VaultType::LogicallyAirGappedBackupVault)
+            .then_some(VaultLock { lock_date: Some(step.now) }),
+        access_policy: None,
+        notifications: None,
     };
     step.state.vaults.put(arn.clone(), vault);
     let detail = JobDetail::Maintenance {
@@ -61,6 +79,39 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &CreateVaultRequest) -> Resul
     let job = new_job(step, id, JobKind::Maintenance, arn.clone(), request.region.clone(), detail);
     step.create(JobRow::new(job));
     Ok(Accepted { job_id: Some(id), result: Some(arn.to_string()) })
+}
+
+/// Both bounds, as AWS wants them for an air-gapped vault.
+fn air_gapped(request: &CreateVaultRequest) -> Result<(), Refusal> {
+    for (field, days) in
+        [("min_retention_days", request.min_retention_days), ("max_retention_days", request.max_retention_days)]
+    {
+        if days.is_none() {
+            return Err(Refusal::missing(field, "an air-gapped vault is locked from the beginning; give both bounds"));
+        }
+    }
+    Ok(())
+}
+
+/// Location and key: as asked for, or as the configuration says for the region.
+fn place_of(step: &Step<'_>, request: &CreateVaultRequest, account: &str) -> Result<(String, String), Refusal> {
+    let known = step.settings.vault_places.get(&request.region);
+    let missing = |field: &str| {
+        let region = &request.region;
+        let mend = format!("name one, or set `regions.{region}.vaults` in the planner's configuration");
+        Refusal::missing(field, mend)
+    };
+    let place = match (request.location.as_str(), known) {
+        ("", Some(known)) => known.location.replace("{account}", account).replace("{name}", &request.name),
+        ("", None) => return Err(missing("location")),
+        (given, _) => given.to_owned(),
+    };
+    let key = match (request.key_profile.as_str(), known) {
+        ("", Some(known)) => known.key_profile.clone(),
+        ("", None) => return Err(missing("key_profile")),
+        (given, _) => given.to_owned(),
+    };
+    Ok((place, key))
 }
 
 /// A region with a bus.

@@ -6,7 +6,7 @@ use crate::decide::{Accepted, Refusal, Step};
 use crate::state::PlanRow;
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &DeletePlan) -> Result<Accepted, Refusal> {
-    let Some(plan) = step.state.current_plan(request.plan_id).cloned() else {
+    let Some(plan) = step.plan(request.plan_id).cloned() else {
         return Err(Refusal::not_found("plan_id", format!("Cannot find Backup plan with ID `{}`", request.plan_id)));
     };
     if step.state.selections_of(plan.id).next().is_some() {

@@ -5,7 +5,8 @@ use job_events::DeleteSelection;
 use crate::decide::{Accepted, Refusal, Step};
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &DeleteSelection) -> Result<Accepted, Refusal> {
-    let known = step.state.selections.get(&request.selection_id).is_some_and(|s| s.plan_id == request.plan_id);
+    let known = step.plan(request.plan_id).is_some()
+        && step.state.selections.get(&request.selection_id).is_some_and(|s| s.plan_id == request.plan_id);
     if !known {
         return Err(Refusal::not_found(
             "selection_id",

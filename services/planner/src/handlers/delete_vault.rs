@@ -5,9 +5,9 @@ use job_events::DeleteVault;
 use crate::decide::{Accepted, Refusal, Step};
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &DeleteVault) -> Result<Accepted, Refusal> {
-    let Some(vault) = step.state.vaults.get(&request.vault) else {
-        return Err(Refusal::not_found("vault", format!("vault `{}` does not exist", request.vault)));
-    };
+    let gone = || Refusal::not_found("vault", format!("vault `{}` does not exist", request.vault));
+    let vault = step.vault("vault", &request.vault).map_err(|_| gone())?;
+    step.permitted("backup:DeleteBackupVault", vault)?;
     let name = vault.name.clone();
     let points = step.state.points.values().filter(|row| row.point.vault == request.vault).count();
     if points > 0 {

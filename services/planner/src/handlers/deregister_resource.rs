@@ -5,9 +5,9 @@ use job_events::DeregisterResource;
 use crate::decide::{Accepted, Refusal, Step};
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &DeregisterResource) -> Result<Accepted, Refusal> {
-    if step.state.resources.remove(&request.arn).is_none() {
-        return Err(Refusal::not_found("arn", format!("resource `{}` is not registered", request.arn)));
-    }
+    let gone = || Refusal::not_found("arn", format!("resource `{}` is not registered", request.arn));
+    step.resource("arn", &request.arn).map_err(|_| gone())?;
+    step.state.resources.remove(&request.arn);
     step.state.retain_soon();
     Ok(Accepted::result(&request.arn))
 }

@@ -10,8 +10,12 @@ pub(crate) fn handle(step: &mut Step<'_>, fact: &RecoveryPointRestored) {
     if !step.advance(&mut row, JobEvent::Succeeded) {
         return;
     }
-    if let JobDetail::Restore { created_location, .. } = &mut row.job.detail {
+    if let JobDetail::Restore { created_location, recovery_point, .. } = &mut row.job.detail {
         *created_location = Some(fact.location.clone());
+        if let Some(mut point) = step.state.points.get(recovery_point).cloned() {
+            point.point.last_restored_at = Some(step.now);
+            step.state.points.put(recovery_point.clone(), point);
+        }
     }
     row.job.progress = fact.progress;
     row.job.phases = fact.phases.clone();

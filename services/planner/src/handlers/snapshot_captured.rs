@@ -26,9 +26,11 @@ pub(crate) fn handle(step: &mut Step<'_>, fact: &SnapshotCaptured) {
     row.job.phases = fact.phases.clone();
     if fact.summary.exception_count > 0 {
         explain(&mut row.job, MessageCategory::Issues, exceptions_message(&fact.summary));
+    } else if points::wants_continuous(step, &row.job) {
+        explain(&mut row.job, MessageCategory::Issues, points::NOT_CONTINUOUS);
     } else {
         row.job.message_category = MessageCategory::Success;
-        row.job.status_message = None;
+        row.job.status_message = fact.summary.reading.as_ref().and_then(points::untracked_message);
     }
     ends::keep_ended(step, row);
 }

@@ -5,20 +5,16 @@ use job_model::{JobId, Lifecycle, VaultState, validation};
 
 use crate::decide::points::refused_by_vault;
 use crate::decide::runs::{BackupWanted, backup};
-use crate::decide::{Accepted, Refusal, Step};
+use crate::decide::{Accepted, Refusal, Step, strict};
 use crate::handlers::create_plan::{COMPLETION_WINDOW_MINUTES, START_WINDOW_MINUTES};
 
 /// AWS's quota of copies of a backup.
 const COPIES_MAX: usize = 5;
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &StartBackup) -> Result<Accepted, Refusal> {
-    let Some(resource) = step.state.resources.get(&request.resource).cloned() else {
-        let text = format!("resource `{}` is not registered; register it first", request.resource);
-        return Err(Refusal::not_found("resource", text));
-    };
-    let Some(vault) = step.state.vaults.get(&request.vault) else {
-        return Err(Refusal::not_found("vault", format!("vault `{}` does not exist; create it first", request.vault)));
-    };
+    let resource = step.resource("resource", &request.resource)?.clone();
+    let vault = step.vault("vault", &request.vault)?;
+    step.permitted("backup:StartBackupJob", vault)?;
     if vault.state == VaultState::Failed {
         let why = vault.state_message.as_deref().unwrap_or("no reason is known");
         let text = format!("vault `{}` could not be created: {why}; delete it and create it again", vault.name);
@@ -27,6 +23,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartBackup) -> Result<Accep
     let start_window_minutes = request.start_window_minutes.unwrap_or(START_WINDOW_MINUTES);
     let completion_window_minutes = request.completion_window_minutes.unwrap_or(COMPLETION_WINDOW_MINUTES);
     validation::windows("", start_window_minutes, completion_window_minutes)?;
+    strict::windows(step.settings, "", start_window_minutes, completion_window_minutes)?;
     validation::tags("recovery_point_tags", &request.recovery_point_tags)?;
     fits(step, "lifecycle", &request.vault, &request.lifecycle)?;
     if vault.region != resource.region {
@@ -38,10 +35,8 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartBackup) -> Result<Accep
     }
     for (place, action) in request.copy_actions.iter().enumerate() {
         let field = format!("copy_actions[{place}]");
-        if !step.state.vaults.contains(&action.destination_vault) {
-            let text = format!("vault `{}` does not exist; create it first", action.destination_vault);
-            return Err(Refusal::not_found(&format!("{field}.destination_vault"), text));
-        }
+        let account = request.vault.account();
+        step.may_copy_into(&format!("{field}.destination_vault"), account, &action.destination_vault)?;
         if action.destination_vault == request.vault {
             let text = "the backup's own vault; name another one";
             return Err(Refusal::invalid(&format!("{field}.destination_vault"), text));
@@ -62,6 +57,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartBackup) -> Result<Accep
         time_zone: "UTC".to_owned(),
         tags: request.recovery_point_tags.clone(),
         copy_actions: request.copy_actions.clone(),
+        iam_role: request.iam_role.clone(),
     };
     Ok(Accepted::job(backup(step, wanted)))
 }
@@ -69,6 +65,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartBackup) -> Result<Accep
 /// A lifecycle that is possible and that the vault takes. Scheduled jobs fail on the latter; who asks now is told now.
 pub(crate) fn fits(step: &Step<'_>, field: &str, vault: &job_model::Arn, lifecycle: &Lifecycle) -> Result<(), Refusal> {
     validation::lifecycle(field, lifecycle)?;
+    strict::lifecycle(step.settings, field, lifecycle)?;
     match step.state.vaults.get(vault) {
         Some(vault) => Ok(validation::retention_fits_vault(field, lifecycle, vault)?),
         None => Ok(()),

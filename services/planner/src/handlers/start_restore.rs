@@ -12,10 +12,7 @@ use crate::state::JobRow;
 const VALIDATION_HOURS_MAX: u32 = 168;
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &StartRestore) -> Result<Accepted, Refusal> {
-    let Some(row) = step.state.points.get(&request.recovery_point) else {
-        let text = format!("recovery point `{}` does not exist", request.recovery_point);
-        return Err(Refusal::not_found("recovery_point", text));
-    };
+    let row = step.point("recovery_point", &request.recovery_point)?;
     let point = row.point.clone();
     if point.status == RecoveryPointStatus::Deleting {
         let text = format!("recovery point `{}` is being deleted; choose another one", request.recovery_point);
@@ -55,6 +52,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartRestore) -> Result<Acce
     let Some(vault) = step.state.vaults.get(&point.vault) else {
         return Err(Refusal::request("recovery_point", format!("its vault `{}` does not exist any more", point.vault)));
     };
+    step.permitted("backup:StartRestoreJob", vault)?;
     let region = vault.region.clone();
     let id = JobId::new(step.draw);
     let detail = JobDetail::Restore {
@@ -67,11 +65,14 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartRestore) -> Result<Acce
         created_location: None,
         verdict: None,
         sandbox_removed: request.test.as_ref().map(|_| false),
+        metadata: request.metadata.clone(),
+        validation: None,
     };
     let mut job = new_job(step, id, JobKind::Restore, point.resource.clone(), region, detail);
     job.resource_type = Some(point.resource_type);
     job.parent = Some(point.job_id);
     job.created_by = point.created_by.clone();
+    job.iam_role = request.iam_role.clone();
     let mut row = JobRow::new(job);
     row.include = request.include.clone();
     row.validation_window_hours = request.test.as_ref().map_or(0, |test| test.validation_window_hours);

@@ -9,9 +9,8 @@ use crate::decide::{Accepted, Refusal, Step};
 use crate::state::JobRow;
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &StartVaultCheck) -> Result<Accepted, Refusal> {
-    let Some(vault) = step.state.vaults.get(&request.vault) else {
-        return Err(Refusal::not_found("vault", format!("vault `{}` does not exist", request.vault)));
-    };
+    let gone = || Refusal::not_found("vault", format!("vault `{}` does not exist", request.vault));
+    let vault = step.vault("vault", &request.vault).map_err(|_| gone())?;
     if vault.state != VaultState::Available {
         return Err(Refusal::request(
             "vault",

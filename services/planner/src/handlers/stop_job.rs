@@ -7,9 +7,7 @@ use crate::decide::{Accepted, Refusal, Step, ends, explain};
 use crate::state::StopReason;
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &StopJob) -> Result<Accepted, Refusal> {
-    let Some(mut row) = step.state.job(request.job_id).cloned() else {
-        return Err(Refusal::not_found("job_id", format!("job `{}` is not in the ledger", request.job_id)));
-    };
+    let mut row = step.job("job_id", request.job_id)?.clone();
     let state = row.job.state;
     if state.is_terminal() {
         let text = format!("job `{}` is {} already", request.job_id, state.as_str());

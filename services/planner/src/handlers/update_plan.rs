@@ -7,8 +7,11 @@ use crate::decide::{Accepted, Refusal, Step};
 use crate::handlers::create_plan::{check, rules, start_cursor};
 use crate::state::PlanRow;
 
+/// AWS's quota of versions of a plan.
+const VERSIONS_MAX: u32 = 2000;
+
 pub(crate) fn handle(step: &mut Step<'_>, request: &UpdatePlan) -> Result<Accepted, Refusal> {
-    let Some(before) = step.state.current_plan(request.plan_id).cloned() else {
+    let Some(before) = step.plan(request.plan_id).cloned() else {
         return Err(Refusal::not_found("plan_id", format!("Cannot find Backup plan with ID `{}`", request.plan_id)));
     };
     let plan = BackupPlan {
@@ -18,8 +21,18 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &UpdatePlan) -> Result<Accept
         rules: rules(before.id, &request.rules, &before.rules),
         created_at: before.created_at,
         updated_at: step.now,
+        account: before.account.clone(),
+        region: before.region.clone(),
+        creator_request_id: before.creator_request_id.clone(),
+        tags: before.tags.clone(),
+        advanced_settings: request.advanced_settings.clone(),
+        deleted_at: None,
+        last_run_at: before.last_run_at,
     };
     check(step, &plan)?;
+    if plan.version > VERSIONS_MAX {
+        return Err(Refusal::limit("", format!("the plan has {VERSIONS_MAX} versions; create a new plan")));
+    }
     let kept: Vec<RuleId> = plan.rules.iter().map(|rule| rule.id).collect();
     for rule in before.rules.iter().filter(|rule| !kept.contains(&rule.id)) {
         step.state.cursors.remove(&(plan.id, rule.id));

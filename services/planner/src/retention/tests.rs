@@ -5,6 +5,8 @@ use job_model::{
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use jiff::SignedDuration;
+
 use super::*;
 
 fn at(text: &str) -> Timestamp {
@@ -33,6 +35,9 @@ fn point(number: u128, created_at: Timestamp) -> RecoveryPoint {
             plan_version: 1,
             rule_id: RuleId::new(Uuid::nil()),
             rule_name: "daily".to_owned(),
+            plan_name: None,
+            rule_schedule: None,
+            rule_time_zone: None,
         }),
         copied_from: None,
         created_at,
@@ -45,6 +50,7 @@ fn point(number: u128, created_at: Timestamp) -> RecoveryPoint {
             size_bytes: 0,
             items: 0,
             change_detection: "full read by hashing".to_owned(),
+            reading: None,
             exception_count: 0,
             exceptions: Vec::new(),
         },
@@ -54,6 +60,8 @@ fn point(number: u128, created_at: Timestamp) -> RecoveryPoint {
         tags: BTreeMap::new(),
         traceparent: None,
         last_verdict: None,
+        iam_role: None,
+        last_restored_at: None,
     }
 }
 
@@ -77,17 +85,20 @@ fn proven(point: RecoveryPoint) -> RecoveryPoint {
 fn fates(points: &[RecoveryPoint], protected: &[&str], now: &str) -> Vec<(u128, String)> {
     let protected_vaults = protected.iter().map(|name| vault(name)).collect();
     let in_use = BTreeSet::new();
-    decide(points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, now: at(now) })
-        .into_iter()
-        .map(|decision| {
-            let point = points.iter().find(|point| point.arn == decision.recovery_point).unwrap();
-            let text = match decision.fate {
-                Fate::Keep(reasons) => reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-                Fate::Delete { reason } => format!("delete: {reason}"),
-            };
-            (point.id.as_uuid().as_u128(), text)
-        })
-        .collect()
+    decide(
+        points,
+        Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), now: at(now) },
+    )
+    .into_iter()
+    .map(|decision| {
+        let point = points.iter().find(|point| point.arn == decision.recovery_point).unwrap();
+        let text = match decision.fate {
+            Fate::Keep(reasons) => reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            Fate::Delete { reason } => format!("delete: {reason}"),
+        };
+        (point.id.as_uuid().as_u128(), text)
+    })
+    .collect()
 }
 
 fn text(expected: &[(u128, &str)]) -> Vec<(u128, String)> {
@@ -148,7 +159,12 @@ fn a_point_a_job_reads_from_stays() {
     let points = [point(1, at("2026-01-01T00:00:00Z"))];
     let in_use = BTreeSet::from([points[0].arn.clone()]);
     let none = BTreeSet::new();
-    let around = Surroundings { protected_vaults: &none, in_use: &in_use, now: at("2026-11-08T05:00:00Z") };
+    let around = Surroundings {
+        protected_vaults: &none,
+        in_use: &in_use,
+        held: &BTreeSet::new(),
+        now: at("2026-11-08T05:00:00Z"),
+    };
     assert_eq!(decide(&points, around)[0].fate, Fate::Keep(vec![KeepReason::InUse]));
 }
 
@@ -274,7 +290,7 @@ proptest! {
     fn a_protected_vault_never_loses_its_last_good_and_last_proven(points in any_points(), hours in 0_i64..20_000) {
         let now = at("2026-06-01T00:00:00Z") + SignedDuration::from_hours(hours);
         let (protected_vaults, in_use) = (BTreeSet::from([vault("main"), vault("dr")]), BTreeSet::new());
-        let decisions = decide(&points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, now });
+        let decisions = decide(&points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), now });
         let is_kept = |point: &RecoveryPoint| {
             decisions.iter().any(|d| d.recovery_point == point.arn && matches!(d.fate, Fate::Keep(_)))
         };
@@ -294,7 +310,7 @@ proptest! {
     fn deciding_again_without_what_was_deleted_deletes_nothing_more(points in any_points(), hours in 0_i64..20_000) {
         let now = at("2026-06-01T00:00:00Z") + SignedDuration::from_hours(hours);
         let (protected_vaults, in_use) = (BTreeSet::from([vault("main")]), BTreeSet::new());
-        let around = Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, now };
+        let around = Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), now };
         let gone: BTreeSet<Arn> = decide(&points, around)
             .into_iter()
             .filter(|d| matches!(d.fate, Fate::Delete { .. }))
@@ -308,7 +324,7 @@ proptest! {
     fn the_order_of_the_points_does_not_matter(points in any_points(), hours in 0_i64..20_000) {
         let now = at("2026-06-01T00:00:00Z") + SignedDuration::from_hours(hours);
         let (protected_vaults, in_use) = (BTreeSet::from([vault("main")]), BTreeSet::new());
-        let around = Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, now };
+        let around = Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), now };
         let reversed: Vec<RecoveryPoint> = points.iter().rev().cloned().collect();
         prop_assert_eq!(decide(&points, around), decide(&reversed, around));
     }

@@ -38,6 +38,22 @@ fn a_partial_recovery_point_is_copied_and_its_jobs_complete_with_issues() {
 }
 
 #[test]
+fn a_rule_that_wants_continuous_capture_makes_a_snapshot_that_says_so() {
+    let mut s = scene();
+    let wish = job_events::RuleInput {
+        lifecycle: days(14),
+        enable_continuous: true,
+        ..rule("continuous", s.near.clone(), "cron(0 2 * * ? *)", "UTC")
+    };
+    protect(&mut s.world, "continuous", wish, &[&s.home]);
+    s.world.run_for(SignedDuration::from_hours(3));
+    let point = s.world.newest_point(&s.home, &s.near);
+    let job = s.world.job(s.world.point(&point).job_id);
+    assert_eq!((job.state, job.message_category), (JobState::Completed, MessageCategory::Issues));
+    assert!(job.status_message.as_ref().unwrap().starts_with("Enabling continuous backup failed"));
+}
+
+#[test]
 fn a_cycle_is_one_trace_from_the_schedule_to_the_deletion() {
     let mut s = scene();
     let nightly = job_events::RuleInput {
@@ -112,6 +128,8 @@ fn retention_that_a_vault_refuses_fails_the_scheduled_job_and_refuses_the_reques
         key_profile: "locked".to_owned(),
         min_retention_days: Some(7),
         max_retention_days: Some(30),
+        vault_type: job_model::VaultType::BackupVault,
+        tags: std::collections::BTreeMap::new(),
     });
     let locked = super::scene::vault(EUROPE, "locked");
     s.world.run_for(HOUR);
@@ -191,7 +209,7 @@ fn a_deletion_that_fails_leaves_the_point_expired_with_the_reason_and_is_tried_a
     let mut s = scene();
     let point = s.backed_up();
     s.world.workers.temper(&s.near).fails = Some((9, Disposition::Fail));
-    s.world.accepted(DeleteRecoveryPoint { recovery_point: point.clone() });
+    s.world.accepted(DeleteRecoveryPoint { recovery_point: point.clone(), vault: None });
     assert_eq!(s.world.point(&point).status, RecoveryPointStatus::Deleting);
     let (code, _, _) = s.world.refused(StartRestore {
         recovery_point: point.clone(),
@@ -199,6 +217,8 @@ fn a_deletion_that_fails_leaves_the_point_expired_with_the_reason_and_is_tried_a
         overwrite: OverwritePolicy::default(),
         include: Vec::new(),
         test: None,
+        metadata: std::collections::BTreeMap::new(),
+        iam_role: None,
     });
     assert_eq!(code, "InvalidRequestException");
     s.world.run_for(HOUR);
@@ -206,7 +226,7 @@ fn a_deletion_that_fails_leaves_the_point_expired_with_the_reason_and_is_tried_a
     let message = s.world.point(&point).status_message.clone().unwrap();
     assert!(message.starts_with("could not be deleted: SOURCE_READ_FAILED"), "{message}");
     s.world.workers.temper(&s.near).fails = None;
-    s.world.accepted(DeleteRecoveryPoint { recovery_point: point.clone() });
+    s.world.accepted(DeleteRecoveryPoint { recovery_point: point.clone(), vault: None });
     s.world.run_for(HOUR);
     assert!(s.world.state.points.get(&point).is_none());
 }
@@ -216,10 +236,10 @@ fn a_point_that_a_job_reads_is_not_deleted() {
     let mut s = scene();
     let point = s.backed_up();
     s.backup();
-    let (code, field, message) = s.world.refused(DeleteRecoveryPoint { recovery_point: point.clone() });
+    let (code, field, message) = s.world.refused(DeleteRecoveryPoint { recovery_point: point.clone(), vault: None });
     assert_eq!((code.as_str(), field.as_str()), ("InvalidRequestException", "recovery_point"), "{message}");
     s.world.run_for(HOUR);
-    s.world.accepted(DeleteRecoveryPoint { recovery_point: point });
+    s.world.accepted(DeleteRecoveryPoint { recovery_point: point, vault: None });
 }
 
 #[test]
@@ -237,14 +257,24 @@ fn a_plan_keeps_its_runs_over_an_update_and_cannot_go_before_its_selections() {
     let mut s = scene();
     let nightly = || rule("nightly", s.near.clone(), "cron(0 2 * * ? *)", "UTC");
     let plan = protect(&mut s.world, "nightly", nightly(), &[&s.home]);
-    let same = CreatePlan { name: "nightly".to_owned(), rules: vec![nightly()] };
+    let same = CreatePlan {
+        name: "nightly".to_owned(),
+        rules: vec![nightly()],
+        advanced_settings: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
+    };
     let (code, _, _) = s.world.refused(same);
     assert_eq!(code, "AlreadyExistsException");
     let id = s.world.state.current_plan(plan).unwrap().rules[0].id;
     // The run of 02:00 is due while the update comes: it must not be swallowed.
     s.world.now = "2026-05-01T02:00:30Z".parse().unwrap();
     let longer = job_events::RuleInput { lifecycle: days(60), ..nightly() };
-    s.world.accepted(UpdatePlan { plan_id: plan, name: "nightly".to_owned(), rules: vec![longer] });
+    s.world.accepted(UpdatePlan {
+        plan_id: plan,
+        name: "nightly".to_owned(),
+        rules: vec![longer],
+        advanced_settings: Vec::new(),
+    });
     let updated = s.world.state.current_plan(plan).unwrap();
     assert_eq!((updated.version, updated.rules[0].id), (2, id));
     s.world.run_for(HOUR);
@@ -266,7 +296,12 @@ fn requests_that_cannot_be_are_refused_with_their_field() {
     let point = s.backed_up();
     let far = s.far.clone();
     let tag = |(code, field, _): (String, String, String)| format!("{code} {field}");
-    let plan = |rule| CreatePlan { name: "p".to_owned(), rules: vec![rule] };
+    let plan = |rule| CreatePlan {
+        name: "p".to_owned(),
+        rules: vec![rule],
+        advanced_settings: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
+    };
     let refusals = [
         tag(s.world.refused(start_backup(&s.home, &far))),
         tag(s.world.refused(plan(rule("r", s.near.clone(), "cron(61 * * * ? *)", "UTC")))),
@@ -276,6 +311,7 @@ fn requests_that_cannot_be_are_refused_with_their_field() {
             recovery_point: point.clone(),
             destination_vault: s.near.clone(),
             lifecycle: Lifecycle::default(),
+            iam_role: None,
         })),
         tag(s.world.refused(StartRestore {
             recovery_point: point.clone(),
@@ -283,6 +319,8 @@ fn requests_that_cannot_be_are_refused_with_their_field() {
             overwrite: OverwritePolicy::default(),
             include: Vec::new(),
             test: None,
+            metadata: std::collections::BTreeMap::new(),
+            iam_role: None,
         })),
         tag(s.world.refused(StartRestore {
             recovery_point: point,
@@ -290,6 +328,8 @@ fn requests_that_cannot_be_are_refused_with_their_field() {
             overwrite: OverwritePolicy::default(),
             include: Vec::new(),
             test: None,
+            metadata: std::collections::BTreeMap::new(),
+            iam_role: None,
         })),
         tag(s.world.refused(RegisterResource {
             arn: s.home.clone(),
@@ -329,6 +369,8 @@ fn a_restore_over_the_resource_itself_takes_the_resource_and_others_do_not() {
         overwrite: OverwritePolicy::IfChanged,
         include: Vec::new(),
         test: None,
+        metadata: std::collections::BTreeMap::new(),
+        iam_role: None,
     };
     s.world.accepted(restore("file:///srv/home/"));
     s.world.run_for(HOUR);

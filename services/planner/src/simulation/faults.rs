@@ -119,6 +119,7 @@ fn a_result_that_comes_after_the_job_was_given_up_is_catalogued_once_and_stays_d
             size_bytes: 1,
             items: 1,
             change_detection: "full".to_owned(),
+            reading: None,
             exception_count: 0,
             exceptions: Vec::new(),
         },
@@ -128,7 +129,7 @@ fn a_result_that_comes_after_the_job_was_given_up_is_catalogued_once_and_stays_d
     s.world.hear(late.clone());
     assert_eq!(s.world.job(job).state, JobState::Expired, "a job never moves back");
     let point = s.world.newest_point(&s.home, &s.near);
-    s.world.accepted(DeleteRecoveryPoint { recovery_point: point.clone() });
+    s.world.accepted(DeleteRecoveryPoint { recovery_point: point.clone(), vault: None });
     s.world.run_for(HOUR);
     s.world.hear(late);
     assert!(s.world.state.points.get(&point).is_none(), "a fact told again does not bring it back");

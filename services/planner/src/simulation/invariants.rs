@@ -55,7 +55,12 @@ fn act(s: &mut Scene, op: &Op) {
                 s.world.state.points.values().find(|row| row.point.vault == s.near).map(|row| row.point.arn.clone());
             if let Some(recovery_point) = point {
                 let destination_vault = s.far.clone();
-                s.world.request(StartCopy { recovery_point, destination_vault, lifecycle: Lifecycle::default() });
+                s.world.request(StartCopy {
+                    recovery_point,
+                    destination_vault,
+                    lifecycle: Lifecycle::default(),
+                    iam_role: None,
+                });
             }
         }
         Op::Stop(index) => {

@@ -44,6 +44,8 @@ pub(crate) fn create_vault(world: &mut World, region: &str, name: &str) -> Arn {
         key_profile: name.to_owned(),
         min_retention_days: None,
         max_retention_days: None,
+        vault_type: job_model::VaultType::BackupVault,
+        tags: std::collections::BTreeMap::new(),
     });
     vault(region, name)
 }
@@ -60,11 +62,17 @@ pub(crate) fn rule(name: &str, vault: Arn, schedule: &str, time_zone: &str) -> R
         generations: None,
         copy_actions: Vec::new(),
         recovery_point_tags: BTreeMap::new(),
+        enable_continuous: false,
     }
 }
 
 pub(crate) fn protect(world: &mut World, name: &str, rule: RuleInput, resources: &[&Arn]) -> PlanId {
-    let (_, id) = world.accepted(CreatePlan { name: name.to_owned(), rules: vec![rule] });
+    let (_, id) = world.accepted(CreatePlan {
+        name: name.to_owned(),
+        rules: vec![rule],
+        advanced_settings: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
+    });
     let plan_id: PlanId = id.unwrap().parse().unwrap();
     world.accepted(CreateSelection {
         plan_id,
@@ -73,6 +81,7 @@ pub(crate) fn protect(world: &mut World, name: &str, rule: RuleInput, resources:
         not_resources: Vec::new(),
         list_of_tags: Vec::new(),
         conditions: Conditions::default(),
+        iam_role: None,
     });
     plan_id
 }
@@ -97,6 +106,8 @@ pub(crate) fn test_restore_of(world: &mut World, recovery_point: Arn, run: u128,
             restore_testing_plan: "weekly".to_owned(),
             validation_window_hours: validation_hours,
         }),
+        metadata: std::collections::BTreeMap::new(),
+        iam_role: None,
     });
     job.unwrap()
 }
@@ -111,6 +122,7 @@ pub(crate) fn start_backup(resource: &Arn, vault: &Arn) -> StartBackup {
         completion_window_minutes: None,
         recovery_point_tags: BTreeMap::new(),
         copy_actions: Vec::new(),
+        iam_role: None,
     }
 }
 

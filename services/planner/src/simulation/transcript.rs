@@ -103,7 +103,7 @@ impl Transcript {
         let resources: std::collections::BTreeSet<&Arn> =
             state.points.values().map(|row| &row.point.resource).collect();
         for resource in resources {
-            for decision in retire::decisions(state, resource, now) {
+            for decision in retire::decisions(state, &own(), resource, now) {
                 let point = &state.points.get(&decision.recovery_point).unwrap().point;
                 let why = match decision.fate {
                     Fate::Keep(reasons) => reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -115,6 +115,10 @@ impl Transcript {
             }
         }
     }
+}
+
+fn own() -> job_model::AccountId {
+    "000000000000".parse().unwrap()
 }
 
 fn short(at: Timestamp) -> String {
@@ -136,6 +140,7 @@ fn whom(job: &Job) -> String {
             "delete-recovery-point" => "delete in",
             "create-vault" => "create vault",
             "check-vault" => "check vault",
+            "prune-vault" => "prune vault",
             other => other,
         },
     };

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use job_events::{
     AttemptFailed, AttemptHeader, AttemptStarted, AttemptStopped, Disposition, Fact, OrderBody, RecoveryPointCopied,
     RecoveryPointRestored, SandboxRemoved, SnapshotCaptured, SnapshotForgotten, VaultChecked, VaultCreated,
-    VerdictReached,
+    VaultPruned, VerdictReached,
 };
 use job_model::{
     Arn, CaptureSummary, Consistency, ExceptionKind, JobId, Progress, ReadException, Verdict, VerdictStatus,
@@ -217,12 +217,27 @@ fn result(body: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
             findings: Vec::new(),
             rto_phases: Vec::new(),
             progress: Progress::default(),
+            check_steps: Vec::new(),
         }
         .into(),
         OrderBody::CreateVault(_) => VaultCreated { attempt, repository_id: format!("repository-{id}") }.into(),
         OrderBody::CheckVault(_) => {
             VaultChecked { attempt, findings: Vec::new(), packs_read: 3, bytes_read: 300, snapshots: 2 }.into()
         }
+        OrderBody::PruneVault(order) => VaultPruned {
+            attempt,
+            plan_only: order.plan_only,
+            plan: String::new(),
+            packs_removed: 1,
+            bytes_freed: 100,
+            packs_marked: 0,
+            packs_repacked: 0,
+            packs_restored: 0,
+            packs_waiting: 0,
+            held_up_by: Vec::new(),
+            packs_damaged: Vec::new(),
+        }
+        .into(),
         OrderBody::DeleteRecoveryPointOrder(order) => {
             SnapshotForgotten { attempt, recovery_point: order.recovery_point.clone() }.into()
         }
@@ -244,6 +259,7 @@ fn summary(id: JobId, at: Timestamp, temper: &Temper) -> CaptureSummary {
         size_bytes: 1_000_000,
         items: 100,
         change_detection: "file metadata".to_owned(),
+        reading: None,
         exception_count: temper.exceptions,
         exceptions: (0..temper.exceptions).map(|_| exception.clone()).collect(),
     }

@@ -115,6 +115,13 @@ pub(crate) struct PlanRow {
     pub(crate) deleted_at: Option<Timestamp>,
 }
 
+impl PlanRow {
+    /// The version as others may see it.
+    pub(crate) fn shown(&self) -> BackupPlan {
+        BackupPlan { deleted_at: self.deleted_at, ..self.plan.clone() }
+    }
+}
+
 /// Where a rule's schedule stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CursorRow {
@@ -137,6 +144,9 @@ pub(crate) struct AnswerRow {
     pub(crate) data: serde_json::Value,
     /// When it was given.
     pub(crate) at: Timestamp,
+    /// What was asked for, as a digest, where the key is a token of the sender's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<String>,
 }
 
 impl AnswerRow {

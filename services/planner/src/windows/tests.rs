@@ -37,6 +37,7 @@ fn job(state: JobState, started: Option<i64>) -> Job {
             recovery_point: None,
             restore_job_id: None,
         },
+        iam_role: None,
     }
 }
 

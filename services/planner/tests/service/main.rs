@@ -29,6 +29,7 @@ fn start_backup(copies: Vec<CopyAction>) -> StartBackup {
         completion_window_minutes: None,
         recovery_point_tags: [("team".to_owned(), "storage".to_owned())].into(),
         copy_actions: copies,
+        iam_role: None,
     }
 }
 
@@ -62,6 +63,8 @@ async fn a_protection_cycle_goes_from_backup_to_copy_to_proof() {
                 restore_testing_plan: "weekly".to_owned(),
                 validation_window_hours: 0,
             }),
+            metadata: std::collections::BTreeMap::new(),
+            iam_role: None,
         })
         .await;
     let restored = stage
@@ -93,8 +96,16 @@ async fn a_schedule_makes_jobs_for_what_its_plan_selects() {
         generations: None,
         copy_actions: Vec::new(),
         recovery_point_tags: std::collections::BTreeMap::new(),
+        enable_continuous: false,
     };
-    let plan = stage.named(CreatePlan { name: "often".to_owned(), rules: vec![every_minute] }).await;
+    let plan = stage
+        .named(CreatePlan {
+            name: "often".to_owned(),
+            rules: vec![every_minute],
+            advanced_settings: Vec::new(),
+            tags: std::collections::BTreeMap::new(),
+        })
+        .await;
     stage
         .named(CreateSelection {
             plan_id: plan.parse().unwrap(),
@@ -103,10 +114,12 @@ async fn a_schedule_makes_jobs_for_what_its_plan_selects() {
             not_resources: Vec::new(),
             list_of_tags: Vec::new(),
             conditions: Conditions::default(),
+            iam_role: None,
         })
         .await;
-    // The clock is the test's: two minutes pass at once, and the missed one is not replayed.
-    stage.clock.advance(Duration::from_secs(121));
+    // The clock is the test's: two minutes pass at once, which is two marks whatever second it is now, and the missed one
+    // is not replayed.
+    stage.clock.advance(Duration::from_secs(120));
     let missed = stage.fact(|fact| matches!(fact, Fact::RunMissed(_))).await;
     let Fact::RunMissed(missed) = missed else { unreachable!() };
     assert_eq!(missed.missed, 1);

@@ -191,6 +191,8 @@ impl Stage {
             key_profile: "main".to_owned(),
             min_retention_days: None,
             max_retention_days: None,
+            vault_type: job_model::VaultType::BackupVault,
+            tags: std::collections::BTreeMap::new(),
         })
         .await
     }

@@ -51,7 +51,14 @@ pub(crate) fn run(
     let mut watch = tools.stopwatch();
     let snapshot_id = id(&order.snapshot_id, "snapshot_id")?;
     let expected = id(&order.tree_id, "tree_id")?;
-    let driver = driver(order.resource_type)?;
+    if order.target == RestoreTarget::Sandbox && order.metadata.contains_key("StartServer") {
+        return Err(WorkError::refused(
+            FailureCode::TargetInvalid,
+            "`StartServer` has no meaning in a restore test, whose check starts a server of its own; leave it out"
+                .to_owned(),
+        ));
+    }
+    let driver = driver(order.resource_type, &tools.config.postgres)?;
     let vault = Vault::open(&order.vault, &tools.profiles, &tools.surroundings)?;
     let reader = vault.reader(snapshot_id)?;
     if reader.root() != expected {
@@ -80,6 +87,7 @@ pub(crate) fn run(
         target: &target,
         overwrite: order.overwrite,
         include: &order.include,
+        options: &order.metadata,
         parallelism: tools.config.threads(),
         control: steering,
         elapsed_ms: &|| tools.clock.elapsed_ms(),

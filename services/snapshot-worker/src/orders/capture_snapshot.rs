@@ -4,18 +4,21 @@
 //! deduplication; afterwards the recovery point's tag finds the snapshot, and the same result is given again.
 
 use attempt_control::{Steering, WorkError};
-use driver_api::{Capture, CaptureRequest, Driver, ParentPoint, QuiesceHooks, QuiesceOutcome, SnapshotReader as _};
+use driver_api::{Capture, CaptureRequest, Driver, ParentPoint, QuiesceHooks, SnapshotReader as _, Tracking};
 use jiff::Timestamp;
 use job_events::{AttemptHeader, CaptureSnapshot, ParentSnapshot, SnapshotCaptured};
-use job_model::{CaptureSummary, Consistency, FailureCode, PhaseTiming, Progress};
+use job_model::{CaptureSummary, Consistency, FailureCode, PhaseTiming, Progress, ResourceType, SourceReading};
+use service_host::error_chain;
+use state_store::StoreError;
 use telemetry::KeyValue;
 use vault_engine::{
     Committed, DESCRIPTION_SCHEMA, Reader, RecoveryPointDescription, SnapshotInput, SnapshotSummary, Vault, VaultError,
     read_description, recovery_point_tag, snapshot_root,
 };
-use vault_format::Id;
+use vault_format::{Id, Tree, encode_tree};
 
 use crate::drivers::driver;
+use crate::kept::Tracker;
 use crate::work::Tools;
 
 /// Exceptions that a summary carries; the description in the vault has all.
@@ -48,26 +51,35 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
     if let Some(committed) = vault.find_snapshot_by_tag(&recovery_point_tag(order.recovery_point_id))? {
         tracing::info!(snapshot = %committed.id, "an earlier attempt had committed the recovery point");
         watch.end("open");
+        tools.kept.recognised(order, committed.tree);
         return recognise(&vault, &committed, order, watch.phases());
     }
     let hooks = hooks(tools, order)?;
-    let driver = driver(order.resource_type)?;
+    let driver = driver(order.resource_type, &tools.config.postgres)?;
     probe(tools, order, driver.as_ref())?;
-    let parent = parent(&vault, order.parent.as_ref())?;
+    let (parent, unusable) = match parent(&vault, order.parent.as_ref())? {
+        Usable::Yes(parent) => (Some(*parent), None),
+        Usable::None => (None, None),
+        Usable::No(why) => (None, Some(format!("the parent cannot be used: {why}"))),
+    };
     let writer = vault.writer(steering)?;
     watch.end("open");
 
+    let settings = tools.config.tracking.settings();
+    let mut tracker = Tracker::begin(&tools.kept, order, settings, tools.clock.now()).map_err(state)?;
     let quiesced = match hooks {
         Some((name, hooks)) => Some(hooks.quiesce(name).map_err(WorkError::Source)?),
         None => None,
     };
     watch.end("quiesce");
+    let quiesced = tracker.hold(quiesced);
     let started_at = tools.clock.now();
     let capture = driver.capture(CaptureRequest {
         location: &order.location,
         writer: &writer,
         parent: parent.as_ref().map(|p| ParentPoint { reader: &p.reader, description: &p.description }),
-        quiesced: quiesced.as_ref().map_or(QuiesceOutcome::NotQuiesced, driver_api::Quiesced::outcome),
+        tracking: tools.config.tracking.enabled.then_some(&tracker as &dyn Tracking),
+        quiesced,
         parallelism: tools.config.threads(),
         control: steering,
         now: &|| tools.clock.now(),
@@ -75,22 +87,26 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
     let ended_at = tools.clock.now();
     watch.end("capture");
     // The thaw comes before the capture's own result: what is frozen stops somebody's work.
-    let held = match quiesced {
-        None => true,
-        Some(quiesced) => quiesced.thaw().map_err(WorkError::Source)?.held,
-    };
+    let held = tracker.thaw().map_err(WorkError::Source)?;
     let mut capture = capture.map_err(WorkError::Source)?;
     if !held {
         tracing::warn!("the hold ended before the capture; the recovery point is only crash-consistent");
         capture.consistency = Consistency::Crash;
     }
 
+    if capture.reading.fallback.is_none() && tools.config.tracking.enabled {
+        capture.reading.fallback = unusable;
+    }
+    warn_of_fallback(tools, order, &capture);
+    let remains = capture.remains.take();
     let sidecars = std::mem::take(&mut capture.sidecars);
     let data = capture.data.clone();
-    let description = describe(order, capture, (started_at, ended_at));
+    let bytes_read = steering.progress().bytes_read;
+    let description = describe(order, capture, bytes_read, (started_at, ended_at));
     let root = snapshot_root(&writer, data, &description, sidecars, ended_at)?;
+    tracker.seal(remains, tree_id(&root)?).map_err(state)?;
     steering.guard()?;
-    fail::fail_point!("snapshot-worker::before_commit");
+    fail::fail_point!("snapshot-worker::before_commit", |_| std::process::abort());
     let committed = writer.commit(SnapshotInput {
         root,
         time: started_at,
@@ -99,7 +115,9 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
         tags: vec![recovery_point_tag(order.recovery_point_id)],
         parent: parent.map(|p| p.id),
     })?;
-    fail::fail_point!("snapshot-worker::after_commit");
+    fail::fail_point!("snapshot-worker::after_commit", |_| std::process::abort());
+    tracker.committed();
+    tools.kept.discard_old(tools.clock.now(), tools.config.tracking.keep_days);
     watch.end("commit");
     count(tools, order, &description, &committed, steering);
     Ok(Captured {
@@ -128,9 +146,12 @@ fn hooks<'a>(tools: &'a Tools, order: &'a CaptureSnapshot) -> Result<Option<(&'a
 
 /// Whether the resource may be read and can be.
 fn probe(tools: &Tools, order: &CaptureSnapshot, driver: &dyn Driver) -> Result<(), WorkError> {
-    let path = driver_api::file_path(&order.location).map_err(WorkError::Source)?;
-    worker_host::within(&tools.config.source_roots, &path, "source_roots")
-        .map_err(|e| WorkError::refused(FailureCode::ResourceLocationInvalid, service_host::error_chain(&e)))?;
+    // What is not a file is reached with credentials, and those are of this worker's configuration.
+    if order.location.starts_with("file:") || order.resource_type != ResourceType::Rds {
+        let path = driver_api::file_path(&order.location).map_err(WorkError::Source)?;
+        worker_host::within(&tools.config.source_roots, &path, "source_roots")
+            .map_err(|e| WorkError::refused(FailureCode::ResourceLocationInvalid, service_host::error_chain(&e)))?;
+    }
     let probe = driver.probe(&order.location).map_err(WorkError::Source)?;
     for warning in probe.warnings {
         tracing::warn!(resource = %order.order.resource, warning, "probe");
@@ -145,12 +166,21 @@ struct Parent<'a> {
     description: serde_json::Value,
 }
 
+/// Whether the ordered parent can be used.
+enum Usable<'a> {
+    Yes(Box<Parent<'a>>),
+    /// None was ordered.
+    None,
+    /// It cannot, and why.
+    No(String),
+}
+
 /// The ordered parent, if it is still there and still the same. Without one everything is read: slower, never wrong.
-fn parent<'a>(vault: &'a Vault, ordered: Option<&ParentSnapshot>) -> Result<Option<Parent<'a>>, WorkError> {
-    let Some(ordered) = ordered else { return Ok(None) };
+fn parent<'a>(vault: &'a Vault, ordered: Option<&ParentSnapshot>) -> Result<Usable<'a>, WorkError> {
+    let Some(ordered) = ordered else { return Ok(Usable::None) };
     let unusable = |why: String| {
         tracing::warn!(snapshot = ordered.snapshot_id, why, "the parent cannot be used; everything is read");
-        Ok(None)
+        Ok(Usable::No(why))
     };
     let id: Id = match ordered.snapshot_id.parse() {
         Ok(id) => id,
@@ -168,12 +198,37 @@ fn parent<'a>(vault: &'a Vault, ordered: Option<&ParentSnapshot>) -> Result<Opti
     }
     let description = read_description(&reader).map_err(|e| e.to_string());
     match description.and_then(|d| serde_json::to_value(d).map_err(|e| e.to_string())) {
-        Ok(description) => Ok(Some(Parent { id, reader, description })),
+        Ok(description) => Ok(Usable::Yes(Box::new(Parent { id, reader, description }))),
         Err(why) => unusable(why),
     }
 }
 
-fn describe(order: &CaptureSnapshot, capture: Capture, window: (Timestamp, Timestamp)) -> RecoveryPointDescription {
+/// The id that the root will have in the vault.
+fn tree_id(root: &Tree) -> Result<Id, WorkError> {
+    let json = encode_tree(&mut root.clone())
+        .map_err(|error| WorkError::refused(FailureCode::Internal, format!("encode the root tree: {error}")))?;
+    Ok(Id::of(&json))
+}
+
+fn state(error: StoreError) -> WorkError {
+    WorkError::refused(FailureCode::Internal, format!("the worker's state: {}", error_chain(&error)))
+}
+
+fn warn_of_fallback(tools: &Tools, order: &CaptureSnapshot, capture: &Capture) {
+    let Some(why) = &capture.reading.fallback else { return };
+    tracing::warn!(resource = %order.order.resource, why, "changes could not be tracked; more was read than had changed");
+    let region = KeyValue::new("region", tools.config.region.as_ref().map(ToString::to_string).unwrap_or_default());
+    let resource_type = KeyValue::new("resource_type", order.resource_type.as_str());
+    telemetry::metrics().tracking_fallbacks.add(1, &[resource_type, region]);
+}
+
+fn describe(
+    order: &CaptureSnapshot,
+    capture: Capture,
+    bytes_read: u64,
+    window: (Timestamp, Timestamp),
+) -> RecoveryPointDescription {
+    let driver_api::Reading { method, view, held_bytes, fallback } = capture.reading;
     RecoveryPointDescription {
         schema: DESCRIPTION_SCHEMA,
         recovery_point: order.recovery_point.clone(),
@@ -183,6 +238,7 @@ fn describe(order: &CaptureSnapshot, capture: Capture, window: (Timestamp, Times
         capture_started_at: window.0,
         capture_ended_at: window.1,
         change_detection: capture.change_detection,
+        reading: Some(SourceReading { method, view, bytes_read, held_bytes, fallback }),
         size_bytes: capture.size_bytes,
         items: capture.items,
         exceptions: capture.exceptions,
@@ -199,6 +255,7 @@ fn summarise(description: &RecoveryPointDescription, tree: Id) -> CaptureSummary
         size_bytes: description.size_bytes,
         items: description.items,
         change_detection: description.change_detection.clone(),
+        reading: description.reading.clone(),
         exception_count: description.exceptions.len() as u64,
         exceptions: description.exceptions.iter().take(EXCEPTIONS_MAX).cloned().collect(),
     }

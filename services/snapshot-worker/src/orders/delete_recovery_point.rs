@@ -20,6 +20,10 @@ pub(crate) fn run(tools: &Tools, order: &DeleteRecoveryPointOrder, steering: &St
         let was_there = vault.forget(snapshot)?;
         tracing::info!(recovery_point = %order.recovery_point, %snapshot, was_there, "snapshot forgotten");
     }
+    // What a stream has outside of snapshots; mostly there is none.
+    steering.guard()?;
+    vault.remove_stream(id)?;
+    tools.kept.discard_of(id);
     Ok(())
 }
 

@@ -13,6 +13,12 @@ use crate::store;
 pub(crate) fn handle(tx: &mut Tx<'_>, rules: &Rules, fact: Fact, now: Timestamp) -> Result<(), StoreError> {
     match fact {
         Fact::JobChanged(changed) => job_changed(tx, rules, &changed.job, now),
+        Fact::JobNoted(noted) => match &noted.job.detail {
+            JobDetail::Restore { test_run: Some(run), verdict: Some(verdict), validation: Some(_), .. } => {
+                runs::lowered(tx, *run, &noted.job.resource, verdict)
+            }
+            _ => Ok(()),
+        },
         Fact::VerdictReached(reached) => runs::verdict_reached(tx, rules, reached, now),
         Fact::RequestAccepted(RequestAccepted { request_id, job_id: Some(job_id), .. }) => {
             match store::entry_of_request(tx, &request_id)? {
@@ -20,7 +26,14 @@ pub(crate) fn handle(tx: &mut Tx<'_>, rules: &Rules, fact: Fact, now: Timestamp)
                 None => Ok(()),
             }
         }
-        Fact::RequestRejected(RequestRejected { request_id, code, field, message }) => {
+        Fact::RequestRejected(RequestRejected {
+            request_id,
+            code,
+            field,
+            message,
+            arn: None,
+            creator_request_id: None,
+        }) => {
             let Some((run, resource)) = store::entry_of_request(tx, &request_id)? else { return Ok(()) };
             let message = format!("the planner refused the restore: {code} {field}: {message}");
             runs::unproven(
@@ -40,6 +53,7 @@ pub(crate) fn handle(tx: &mut Tx<'_>, rules: &Rules, fact: Fact, now: Timestamp)
 pub(crate) fn project(tx: &mut Tx<'_>, fact: Fact) -> Result<(), StoreError> {
     match fact {
         Fact::RecoveryPointCreated(created) => store::put_point(tx, created.recovery_point),
+        Fact::RecoveryPointChanged(changed) => store::put_point(tx, changed.recovery_point),
         Fact::RecoveryPointDeleted(deleted) => store::delete_point(tx, &deleted.recovery_point).map(|_was_there| ()),
         _ => Ok(()),
     }

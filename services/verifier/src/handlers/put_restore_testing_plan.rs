@@ -1,58 +1,49 @@
-//! Make a restore testing plan, or replace the one of that name.
+//! Make a restore testing plan with its selections, or replace the one of that name.
 
-use job_events::{PutRestoreTestingPlan, RestoreTestingPlanChanged};
-use job_model::{RestoreTestingPlan, validation};
-use schedule::{Part, Schedule, ScheduleError};
+use job_events::PutRestoreTestingPlan;
+use job_model::{RecoveryPointKind, RestoreTestingPlan};
 use state_store::{StoreError, Tx};
 
-use super::Asked;
+use super::requests::Wish;
+use super::restore_testing_plans::{check, full, keep};
 use crate::runs::Rules;
-use crate::speak::{Refusal, Saying};
-use crate::store::{self, PlanRow};
-
-/// AWS's quota of plans.
-const PLANS_MAX: usize = 100;
+use crate::speak::Refusal;
+use crate::store::PlanRow;
 
 pub(super) fn handle(
     tx: &mut Tx<'_>,
     rules: &Rules,
-    asked: &Asked<'_>,
+    wish: &Wish<'_>,
     request: PutRestoreTestingPlan,
 ) -> Result<Result<Option<String>, Refusal>, StoreError> {
-    let plan = match accept(request, asked.now) {
+    let before = wish.plan(tx, rules, &request.name)?;
+    let plan = match accept(request, wish, before.as_ref()) {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let before = store::plan(tx, &plan.name)?;
-    if before.is_none() && store::all_plans(tx)?.len() >= PLANS_MAX {
-        return Ok(Err(Refusal {
-            code: validation::LIMIT_EXCEEDED,
-            field: "name".to_owned(),
-            message: format!("there are `{PLANS_MAX}` restore testing plans already; delete one first"),
-        }));
+    if before.is_none()
+        && let Some(refusal) = full(tx, &plan)?
+    {
+        return Ok(Err(refusal));
     }
     let same_schedule = |row: &&PlanRow| row.plan.schedule == plan.schedule && row.plan.time_zone == plan.time_zone;
     let row = PlanRow {
         // Instants before a schedule was set are not its own, so they are not caught up.
-        served_until: before.as_ref().filter(same_schedule).map_or(asked.now, |row| row.served_until),
-        region: before.map_or_else(|| asked.region.clone(), |row| row.region),
+        served_until: before.as_ref().filter(same_schedule).map_or(wish.now, |row| row.served_until),
+        region: before.map_or_else(|| wish.region.clone(), |row| row.region),
         plan,
     };
-    store::put_plan(tx, &row)?;
-    let saying = Saying {
-        region: &row.region,
-        about: row.plan.name.clone(),
-        run: None,
-        subject: None,
-        causation: None,
-        traceparent: None,
-    };
-    rules.speaker.fact(tx, saying, &RestoreTestingPlanChanged { plan: row.plan.clone() }.into(), asked.now)?;
-    Ok(Ok(Some(row.plan.name.clone())))
+    keep(tx, rules, &row, wish.now)?;
+    Ok(Ok(Some(row.plan.name)))
 }
 
 /// The plan with AWS's defaults, checked.
-fn accept(request: PutRestoreTestingPlan, now: jiff::Timestamp) -> Result<RestoreTestingPlan, Refusal> {
+fn accept(
+    request: PutRestoreTestingPlan,
+    wish: &Wish<'_>,
+    before: Option<&PlanRow>,
+) -> Result<RestoreTestingPlan, Refusal> {
+    let known = before.map(|row| &row.plan);
     let plan = RestoreTestingPlan {
         name: request.name,
         schedule: request.schedule,
@@ -63,16 +54,20 @@ fn accept(request: PutRestoreTestingPlan, now: jiff::Timestamp) -> Result<Restor
         exclude_vaults: request.exclude_vaults,
         selection_window_days: request.selection_window_days.unwrap_or(30),
         selections: request.selections,
-        updated_at: now,
+        updated_at: wish.now,
+        account: known.map_or_else(|| wish.account.clone(), |plan| plan.account.clone()),
+        region: known.map_or_else(|| wish.account.as_ref().map(|_| wish.region.clone()), |plan| plan.region.clone()),
+        creator_request_id: known.map_or_else(|| wish.token.clone(), |plan| plan.creator_request_id.clone()),
+        tags: known.map(|plan| plan.tags.clone()).unwrap_or_default(),
+        created_at: known.map_or(Some(wish.now), |plan| plan.created_at),
+        recovery_point_kinds: known
+            .map_or_else(|| vec![RecoveryPointKind::Snapshot], |plan| plan.recovery_point_kinds.clone()),
+        last_started_at: known.and_then(|plan| plan.last_started_at),
     };
-    validation::restore_testing_plan(&plan)?;
-    // The zone of a plan that only runs on request is checked with a schedule that is surely right.
-    let expression = plan.schedule.as_deref().unwrap_or(schedule::DEFAULT_EXPRESSION);
-    Schedule::parse(expression, &plan.time_zone).map_err(refuse_schedule)?;
+    if plan.selections.is_empty() {
+        let problem = "a plan that is put whole needs at least one selection";
+        return Err(job_model::Invalid::missing("selections", problem).into());
+    }
+    check(&plan)?;
     Ok(plan)
-}
-
-fn refuse_schedule(error: ScheduleError) -> Refusal {
-    let field = if error.part == Part::TimeZone { "time_zone" } else { "schedule" };
-    Refusal { code: validation::INVALID_PARAMETER_VALUE, field: field.to_owned(), message: error.to_string() }
 }

@@ -3,20 +3,20 @@
 use job_events::RunRestoreTest;
 use state_store::{StoreError, Tx};
 
-use super::{Asked, delete_restore_testing_plan};
+use super::requests::Wish;
+use super::restore_testing_plans::unknown;
 use crate::runs::{self, Rules};
 use crate::speak::Refusal;
-use crate::store;
 
 pub(super) fn handle(
     tx: &mut Tx<'_>,
     rules: &Rules,
-    asked: &Asked<'_>,
+    wish: &Wish<'_>,
     request: &RunRestoreTest,
 ) -> Result<Result<Option<String>, Refusal>, StoreError> {
-    let Some(plan) = store::plan(tx, &request.name)? else {
-        return Ok(Err(delete_restore_testing_plan::unknown(&request.name)));
+    let Some(plan) = wish.plan(tx, rules, &request.name)? else {
+        return Ok(Err(unknown("name", &request.name)));
     };
-    runs::begin(tx, rules, &plan, asked.draw, asked.now)?;
-    Ok(Ok(Some(asked.draw.id.to_string())))
+    runs::begin(tx, rules, &plan, wish.draw, wish.now)?;
+    Ok(Ok(Some(wish.draw.id.to_string())))
 }

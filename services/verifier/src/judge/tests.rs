@@ -24,6 +24,7 @@ fn measured() -> Measured {
         capture_ended_at: at(0),
         bytes: 4_096,
         items: 3,
+        rto_phases: Vec::new(),
     }
 }
 

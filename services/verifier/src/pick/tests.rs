@@ -45,6 +45,7 @@ fn point(number: u128, of: &str, age_hours: i64) -> RecoveryPoint {
             size_bytes: 0,
             items: 0,
             change_detection: "full read by hashing".to_owned(),
+            reading: None,
             exception_count: 0,
             exceptions: Vec::new(),
         },
@@ -54,6 +55,8 @@ fn point(number: u128, of: &str, age_hours: i64) -> RecoveryPoint {
         tags: BTreeMap::new(),
         traceparent: None,
         last_verdict: None,
+        iam_role: None,
+        last_restored_at: None,
     }
 }
 
@@ -64,6 +67,11 @@ fn selection(resources: &[&str]) -> RestoreTestingSelection {
         protected_resources: resources.iter().map(|r| (*r).to_owned()).collect(),
         conditions: ProtectedResourceConditions::default(),
         validation_window_hours: 0,
+        iam_role: None,
+        creator_request_id: None,
+        created_at: None,
+        updated_at: None,
+        restore_metadata_overrides: std::collections::BTreeMap::new(),
     }
 }
 
@@ -79,6 +87,13 @@ fn plan(algorithm: PointAlgorithm) -> RestoreTestingPlan {
         selection_window_days: 30,
         selections: vec![selection(&["*"])],
         updated_at: now(),
+        account: None,
+        region: None,
+        creator_request_id: None,
+        tags: std::collections::BTreeMap::new(),
+        created_at: None,
+        recovery_point_kinds: vec![job_model::RecoveryPointKind::Snapshot],
+        last_started_at: None,
     }
 }
 

@@ -93,6 +93,18 @@ pub(crate) fn put_run(tx: &mut Tx<'_>, row: &RunRow) -> Result<(), StoreError> {
     }
 }
 
+/// Forgets a run with everything that belongs to it.
+pub(crate) fn delete_run(tx: &mut Tx<'_>, id: TestRunId, requests: &[String]) -> Result<(), StoreError> {
+    for row in entries(tx, id)? {
+        tx.delete(&ENTRIES, &entry_key(id, &row.resource))?;
+    }
+    for request in requests {
+        tx.delete(&REQUESTS, request.as_bytes())?;
+    }
+    tx.delete(&OPEN, id.as_uuid().as_bytes())?;
+    tx.delete(&RUNS, id.as_uuid().as_bytes()).map(|_was_there| ())
+}
+
 /// Newest first: the ids are of version 7 and sort by time.
 pub(crate) fn all_runs(tx: &Tx<'_>) -> Result<Vec<RunRow>, StoreError> {
     let mut rows: Vec<RunRow> = tx.scan(&RUNS, &[])?.into_iter().map(|(_, row)| row).collect();

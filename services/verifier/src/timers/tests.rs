@@ -26,13 +26,30 @@ fn plan(start_window_hours: u32) -> RestoreTestingPlan {
             protected_resources: vec!["arn:aws:files:ap-northeast-1:000000000000:tree/home".to_owned()],
             conditions: ProtectedResourceConditions::default(),
             validation_window_hours: 0,
+            iam_role: None,
+            creator_request_id: None,
+            created_at: None,
+            updated_at: None,
+            restore_metadata_overrides: std::collections::BTreeMap::new(),
         }],
         updated_at: at("2026-11-01T00:00:00Z"),
+        account: None,
+        region: None,
+        creator_request_id: None,
+        tags: std::collections::BTreeMap::new(),
+        created_at: None,
+        recovery_point_kinds: vec![job_model::RecoveryPointKind::Snapshot],
+        last_started_at: None,
     }
+}
+
+fn nightly() -> PlanKey {
+    PlanKey { owner: None, name: "nightly_proof".to_owned() }
 }
 
 fn rules() -> Rules {
     Rules {
+        account: "000000000000".parse().unwrap(),
         speaker: Speaker::new("/holdfast/verifier/1", at("2026-11-01T00:00:00Z")),
         regions: vec!["ap-northeast-1".parse().unwrap()],
         run_timeout: SignedDuration::from_hours(24),
@@ -45,7 +62,7 @@ fn draw(number: u128) -> Draw {
 
 /// Looks at a plan at an instant and says how many runs there are then.
 async fn runs_after(state: &StateStore, now: Timestamp, number: u128) -> usize {
-    commit(state, move |tx| start_due(tx, &rules(), "nightly_proof", draw(number), now)).await.unwrap();
+    commit(state, move |tx| start_due(tx, &rules(), &nightly(), draw(number), now)).await.unwrap();
     state.read(|tx| Ok(store::all_runs(tx)?.len())).await.unwrap()
 }
 
@@ -162,6 +179,7 @@ async fn the_first_verdict_on_an_entry_stays() {
         findings: Vec::new(),
         rto_phases: Vec::new(),
         progress: job_model::Progress::default(),
+        check_steps: Vec::new(),
     }
     .into();
     commit(&state, move |tx| crate::handlers::handle_fact(tx, &rules(), reached, later)).await.unwrap();

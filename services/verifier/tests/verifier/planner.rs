@@ -60,6 +60,7 @@ pub(crate) fn recovery_point(captured: &Captured, of: &str) -> RecoveryPoint {
             size_bytes: 100_020,
             items: 4,
             change_detection: "full read by hashing".to_owned(),
+            reading: None,
             exception_count: 0,
             exceptions: Vec::new(),
         },
@@ -69,6 +70,8 @@ pub(crate) fn recovery_point(captured: &Captured, of: &str) -> RecoveryPoint {
         tags: BTreeMap::new(),
         traceparent: Some(TRACE.to_owned()),
         last_verdict: None,
+        iam_role: None,
+        last_restored_at: None,
     }
 }
 
@@ -140,6 +143,8 @@ impl World {
             created_location: None,
             verdict: None,
             sandbox_removed: None,
+            metadata: std::collections::BTreeMap::new(),
+            validation: None,
         };
         let job = Job {
             id: job,
@@ -164,6 +169,7 @@ impl World {
             progress: Progress::default(),
             phases: Vec::new(),
             detail,
+            iam_role: None,
         };
         self.say(JobChanged { job, from: Some(JobState::Running) }).await;
     }
@@ -197,6 +203,7 @@ impl World {
             restore_phases: vec![PhaseTiming { phase: "fetch".to_owned(), duration_ms: 1 }],
             capture_ended_at: captured.ended_at,
             exception_count: 0,
+            metadata: std::collections::BTreeMap::default(),
         };
         change(&mut order);
         let body = OrderBody::from(order.clone());

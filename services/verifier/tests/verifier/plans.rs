@@ -32,6 +32,11 @@ pub(crate) fn put(resources: &[&str]) -> PutRestoreTestingPlan {
                 .collect(),
             conditions: ProtectedResourceConditions::default(),
             validation_window_hours: 0,
+            iam_role: None,
+            creator_request_id: None,
+            created_at: None,
+            updated_at: None,
+            restore_metadata_overrides: std::collections::BTreeMap::new(),
         }],
     }
 }
@@ -58,7 +63,7 @@ async fn a_plan_gets_defaults_and_is_listed_until_it_is_deleted() {
     assert_eq!((plans[0].start_window_hours, plans[0].selection_window_days), (24, 30));
     assert_eq!(plans[0].time_zone, "UTC");
 
-    let delete = DeleteRestoreTestingPlan { name: "proof".to_owned() };
+    let delete = DeleteRestoreTestingPlan { name: "proof".to_owned(), only_empty: false };
     assert!(matches!(world.ask(delete.clone()).await, Fact::RequestAccepted(_)));
     let again = rejected(world.ask(delete).await);
     assert_eq!((again.code.as_str(), again.field.as_str()), ("ResourceNotFoundException", "name"));

@@ -196,6 +196,8 @@ async fn a_restore_that_fails_or_is_refused_leaves_its_resource_unproven() {
             code: "ResourceNotFoundException".to_owned(),
             field: "recovery_point".to_owned(),
             message: "gone".to_owned(),
+            arn: None,
+            creator_request_id: None,
         })
         .await;
     assert_eq!(ended(&mut world).await.test_run, second);

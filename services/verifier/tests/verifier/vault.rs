@@ -56,6 +56,7 @@ impl Captured {
                 writer: &writer,
                 parent: None,
                 quiesced: QuiesceOutcome::NotQuiesced,
+                tracking: None,
                 parallelism: 1,
                 control: &control,
                 now: &instant,
@@ -71,6 +72,7 @@ impl Captured {
             capture_started_at: ended_at,
             capture_ended_at: ended_at,
             change_detection: capture.change_detection,
+            reading: None,
             size_bytes: capture.size_bytes,
             items: capture.items,
             exceptions: capture.exceptions,
@@ -106,6 +108,7 @@ impl Captured {
         let target = self.dir.join(name);
         let restored = FilesystemDriver
             .restore(RestoreRequest {
+                options: &std::collections::BTreeMap::new(),
                 reader: &reader,
                 description: &description,
                 target: &target,

@@ -23,6 +23,7 @@ struct Contents {
     blobs: HashMap<Id, Arc<Vec<u8>>>,
     trees: HashMap<Id, Tree>,
     damaged: HashSet<Id>,
+    lost_any: bool,
 }
 
 /// A vault in memory. Clones share it.
@@ -61,7 +62,9 @@ impl MemoryVault {
 
     /// Forgets a blob, as when its pack is lost: no index knows it any more.
     pub fn lose(&self, id: &Id) {
-        self.contents.lock().blobs.remove(id);
+        let mut contents = self.contents.lock();
+        contents.blobs.remove(id);
+        contents.lost_any = true;
     }
 
     /// Damages a blob where it lies: the index knows it, but it cannot be read.
@@ -127,6 +130,11 @@ impl CaptureWriter for MemoryVault {
     fn has_content(&self, blobs: &[Id]) -> bool {
         let contents = self.contents.lock();
         blobs.iter().all(|id| contents.blobs.contains_key(id) && !contents.damaged.contains(id))
+    }
+
+    fn has_subtrees(&self, trees: &[Id]) -> bool {
+        let contents = self.contents.lock();
+        !contents.lost_any && contents.damaged.is_empty() && trees.iter().all(|id| contents.trees.contains_key(id))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a driver's tests provide, and the bench the cases run on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Instant;
@@ -123,6 +124,7 @@ impl Bench {
             writer: &self.vault,
             parent: parent.map(|p| ParentPoint { reader: &p.snapshot, description: &p.description }),
             quiesced: QuiesceOutcome::NotQuiesced,
+            tracking: None,
             parallelism: 3,
             control,
             now: &now,
@@ -165,6 +167,7 @@ impl Bench {
             target,
             overwrite,
             include: &[],
+            options: &BTreeMap::new(),
             parallelism: 3,
             control,
             elapsed_ms: &|| self.elapsed_ms(),
@@ -180,6 +183,7 @@ impl Bench {
             target,
             overwrite: OverwritePolicy::Refuse,
             include: &[],
+            options: &BTreeMap::new(),
             parallelism: 1,
             control: &crate::NoControl,
             elapsed_ms: &|| self.elapsed_ms(),
@@ -223,6 +227,7 @@ impl Bench {
             reader: &point.snapshot,
             description: &point.description,
             restored,
+            options: &BTreeMap::new(),
             privileged: subject.privileged(),
             parallelism: 3,
             control,

@@ -142,6 +142,7 @@ fn is_restored(request: &RestoreRequest<'_>) -> Result<bool, DriverError> {
         reader: request.reader,
         description: request.description,
         restored: request.target,
+        options: request.options,
         privileged: rustix::process::geteuid().is_root(),
         parallelism: request.parallelism,
         control: request.control,

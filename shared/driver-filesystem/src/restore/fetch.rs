@@ -1,8 +1,9 @@
 //! Content: what is there is compared, what is missing is fetched into files beside their places.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,17 +16,21 @@ use rustix::io::Errno;
 
 use super::Work;
 use super::decide::Action;
+use super::metadata::Subject;
 use super::target::open_beneath;
 use crate::content::Content;
 use crate::extents::{Extent, within};
 use crate::inode::Stat;
 use crate::io_error;
+use crate::plan::Entry;
 use driver_api::queue;
 
 /// Files fetched together: enough to read each pack once, few enough to bound memory.
 const BATCH_FILES_MAX: usize = 4096;
 /// Files kept open while they are written.
 const OPEN_FILES_MAX: usize = 128;
+/// Directories kept open while files are made in them.
+const OPEN_DIRECTORIES_MAX: usize = 64;
 
 impl Work<'_> {
     /// Reads the files that are there and have the right size.
@@ -117,14 +122,46 @@ impl Work<'_> {
             // What replaces something must be on disk before it does.
             rustix::fs::syncfs(self.target.root()).map_err(|e| io_error("sync", "", e))?;
         }
-        queue::for_each(self.request.parallelism, self.request.control, &files, |&index| self.place_file(index))
+        let beside: Vec<usize> = files.into_iter().filter(|index| !self.is_direct(*index)).collect();
+        queue::for_each(self.request.parallelism, self.request.control, &beside, |&index| self.place_file(index))
+    }
+
+    /// Whether a file is made at its own place, in one go: where nobody sees the target before it is whole, and all of
+    /// the content comes at once. What an attempt that was cut short made there is compared by the next one.
+    fn is_direct(&self, index: usize) -> bool {
+        let entry = &self.plan.entries[index];
+        self.staged
+            && self.actions[index] == (Action::Write { replaces: false })
+            && entry.spans.len() <= 1
+            && entry.attributes.data.is_none()
+    }
+
+    /// Makes such a file.
+    fn make_file(&self, index: usize, holder: &OwnedFd, content: &[u8]) -> Result<(), DriverError> {
+        let entry = &self.plan.entries[index];
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(holder, &entry.node.name[..], flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|e| io_error("make", entry.display(), e))?;
+        file.write_all_at(content, 0).map_err(|e| io_error("write", entry.display(), e))?;
+        self.set_metadata(entry, Subject::Open { fd: file.as_fd() })?;
+        self.item_done();
+        Ok(())
     }
 
     fn fetch_batch(&self, batch: &[usize]) -> Result<(), DriverError> {
         let requests = Mutex::new(Vec::new());
         let positions: Vec<usize> = (0..batch.len()).collect();
         queue::for_each(self.request.parallelism, self.request.control, &positions, |&position| {
-            let spans = self.prepare(batch[position])?;
+            let index = batch[position];
+            let spans = match &self.plan.entries[index].spans[..] {
+                [] if self.is_direct(index) => {
+                    self.make_file(index, &self.holder(&self.plan.entries[index])?, &[])?;
+                    Vec::new()
+                }
+                [span] if self.is_direct(index) => vec![*span],
+                _ => self.prepare(index)?,
+            };
             if !spans.is_empty() {
                 requests.lock().push(ContentRequest { file: position, spans });
             }
@@ -133,7 +170,7 @@ impl Work<'_> {
         let mut requests = requests.into_inner();
         requests.sort_by_key(|request| request.file);
         let files = batch.iter().map(|_| Mutex::new(None)).collect();
-        let sink = Sink { work: self, batch, files, open: AtomicUsize::new(0) };
+        let sink = Sink { work: self, batch, files, open: AtomicUsize::new(0), holders: Mutex::default() };
         if !requests.is_empty() {
             self.request.reader.fetch(&requests, &sink, self.request.control)?;
         }
@@ -206,6 +243,8 @@ struct Sink<'a, 'w> {
     batch: &'a [usize],
     files: Vec<Mutex<Option<Arc<File>>>>,
     open: AtomicUsize,
+    /// Directories that files were made in last: packs hold the files of a directory together.
+    holders: Mutex<HashMap<usize, Arc<OwnedFd>>>,
 }
 
 impl Sink<'_, '_> {
@@ -227,8 +266,38 @@ impl Sink<'_, '_> {
     }
 }
 
+impl Sink<'_, '_> {
+    fn holder(&self, entry: &Entry) -> Result<Arc<OwnedFd>, DriverError> {
+        if let Some(holder) = self.holders.lock().get(&entry.holder) {
+            return Ok(Arc::clone(holder));
+        }
+        let holder = Arc::new(self.work.holder(entry)?);
+        let mut holders = self.holders.lock();
+        if holders.len() >= OPEN_DIRECTORIES_MAX {
+            holders.clear();
+        }
+        holders.insert(entry.holder, Arc::clone(&holder));
+        Ok(holder)
+    }
+
+    fn make_file(&self, index: usize, bytes: &[u8]) -> Result<(), DriverError> {
+        let holder = self.holder(&self.work.plan.entries[index])?;
+        self.work.make_file(index, &holder, bytes)
+    }
+}
+
 impl ContentSink for Sink<'_, '_> {
     fn write_at(&self, file: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let index = self.batch[file];
+        if self.work.is_direct(index) {
+            self.make_file(index, bytes).map_err(|error| match &error {
+                // What the system said decides what kind of failure it is.
+                DriverError::Io { source, .. } => io::Error::new(source.kind(), error),
+                _ => io::Error::other(error),
+            })?;
+            self.work.request.control.advance(Progress { bytes_done: bytes.len() as u64, ..Progress::default() });
+            return Ok(());
+        }
         let opened = self.file(file)?;
         let entry = &self.work.plan.entries[self.batch[file]];
         write_sparse(&opened, offset, bytes, entry.attributes.data.as_deref())?;

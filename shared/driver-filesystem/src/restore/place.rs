@@ -107,8 +107,12 @@ impl Work<'_> {
     fn place_other(&self, index: usize) -> Result<(), DriverError> {
         let entry = &self.plan.entries[index];
         let holder = self.holder(entry)?;
-        let beside = &self.beside(index, "")[..];
-        remove(&holder, beside).map_err(|e| io_error("clear the place of", entry.display(), e))?;
+        let direct = self.staged && self.actions[index] == (Action::Write { replaces: false });
+        let beside = if direct { entry.node.name.clone() } else { self.beside(index, "") };
+        let beside = &beside[..];
+        if !direct {
+            remove(&holder, beside).map_err(|e| io_error("clear the place of", entry.display(), e))?;
+        }
         let mode = Mode::RUSR | Mode::WUSR;
         let make = |kind, device| rustix::fs::mknodat(&holder, beside, kind, mode, device);
         let made = match &entry.node.kind {
@@ -130,6 +134,10 @@ impl Work<'_> {
             Err(error) => return Err(io_error("make", entry.display(), error)),
         }
         self.set_metadata(entry, Subject::Entry { directory: holder.as_fd(), name: beside })?;
+        if direct {
+            self.item_done();
+            return Ok(());
+        }
         self.put_in_place(index, &holder)
     }
 

@@ -58,6 +58,7 @@ fn each_policy_touches_what_it_says() {
 fn restore_some(bench: &Bench, point: &Point, target: &str, include: &[&str]) -> Result<Restored, DriverError> {
     let include: Vec<String> = include.iter().map(|path| (*path).to_owned()).collect();
     Plain.driver().restore(RestoreRequest {
+        options: &std::collections::BTreeMap::new(),
         reader: &point.snapshot,
         description: &point.description,
         target: &bench.path(target),

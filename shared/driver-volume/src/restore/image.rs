@@ -4,9 +4,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
 use driver_api::compare::{ZeroChunks, has_span};
-use driver_api::{BlobSpan, ContentSink, Control, DriverError, queue};
+use driver_api::{BlobSpan, ContentSink, Control, DriverError, queue, write_back_while};
 use job_model::{Finding, Progress};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid};
@@ -14,6 +15,9 @@ use rustix::io::Errno;
 
 use super::{Phases, Work, exists, key, warning};
 use crate::io_error;
+
+/// Between two times that what was written is brought to the disk.
+const WRITE_BACK_PAUSE: Duration = Duration::from_millis(150);
 
 pub(super) fn build(work: &Work<'_>, replaces: bool, phases: &mut Phases<'_>) -> Result<Vec<Finding>, DriverError> {
     let target = work.request.target;
@@ -30,7 +34,9 @@ pub(super) fn build(work: &Work<'_>, replaces: bool, phases: &mut Phases<'_>) ->
     let (file, is_new) = open_part(&parent, &part).map_err(|e| io_error("make a file beside", &shown, e))?;
     file.set_len(work.facts.size).map_err(|e| io_error("set the size of the file beside", &shown, e))?;
     let missing = missing(work, &file, is_new)?;
-    work.fetch(&missing, &Sink { file: &file, control: work.request.control })?;
+    let sink = Sink { file: &file, control: work.request.control };
+    write_back_while(WRITE_BACK_PAUSE, || file.sync_data(), || work.fetch(&missing, &sink))
+        .map_err(|e| io_error("sync", &shown, e))??;
     work.stop_if_told()?;
     phases.end("fetch");
     let findings = set_attributes(work, &file, &shown)?;

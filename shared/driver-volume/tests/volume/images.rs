@@ -50,7 +50,10 @@ fn holes_are_neither_read_nor_stored_nor_restored_as_data() {
     assert_eq!(control.sum().bytes_read, 3 * MIB);
     assert_eq!(control.sum().bytes_done, 5 << 40);
     let names: Vec<_> = files(&point).into_keys().map(|path| String::from_utf8(path).unwrap()).collect();
-    assert_eq!(names, ["/0000030000000000/0000030000000000", "/0000040000000000/0000040000000000"]);
+    assert_eq!(
+        names,
+        ["/0000030000000000/0000030000000000/0000030000000000", "/0000040000000000/0000040000000000/0000040000000000"]
+    );
     let target = bench.path("target");
     let restored = bench.restore(&Plain, &point, &target, OverwritePolicy::Refuse).unwrap();
     assert_eq!(restored.findings, []);
@@ -75,16 +78,16 @@ fn change_rewrites_little_metadata() {
 }
 
 /// Writes the snapshot's tree as `restic restore` does.
-fn write_plainly(point: &Point, place: &Path) {
-    let NodeKind::Dir { subtree } = point.capture.data.kind else { panic!("data is a directory") };
-    for group in point.snapshot.tree(&subtree).unwrap().nodes {
-        let directory = place.join("data").join(String::from_utf8(group.name).unwrap());
-        fs::create_dir_all(&directory).unwrap();
-        let NodeKind::Dir { subtree } = group.kind else { panic!("a group is a directory") };
-        for extent in point.snapshot.tree(&subtree).unwrap().nodes {
-            let NodeKind::File { content, .. } = extent.kind else { panic!("an extent is a file") };
-            let mut file = File::create(directory.join(String::from_utf8(extent.name).unwrap())).unwrap();
-            std::io::copy(&mut point.snapshot.open(&content), &mut file).unwrap();
+fn write_plainly(point: &Point, subtree: &vault_format::Id, place: &Path) {
+    fs::create_dir_all(place).unwrap();
+    for entry in point.snapshot.tree(subtree).unwrap().nodes {
+        let at = place.join(String::from_utf8(entry.name).unwrap());
+        match entry.kind {
+            NodeKind::Dir { subtree } => write_plainly(point, &subtree, &at),
+            NodeKind::File { content, .. } => {
+                std::io::copy(&mut point.snapshot.open(&content), &mut File::create(at).unwrap()).unwrap();
+            }
+            other => panic!("{other:?} in a volume"),
         }
     }
 }
@@ -96,7 +99,7 @@ fn image_is_rebuilt_from_a_plain_restore_with_the_documented_script() {
     image(&source, 140 * MIB + 5, &[(3, 100), (70 * MIB - 1, 2 * MIB as usize), (140 * MIB, 5)]);
     let point = bench.capture(&Plain, &source, None);
     let place = bench.path("plain");
-    write_plainly(&point, &place);
+    write_plainly(&point, &point.capture.data_tree().unwrap(), &place.join("data"));
     let documentation = include_str!("../../src/lib.rs");
     let script: Vec<&str> = documentation
         .lines()

@@ -6,3 +6,4 @@ mod conformance;
 mod devices;
 mod images;
 mod oracle;
+mod tracking;

@@ -12,6 +12,7 @@ fn resource(arn: &str, tags: &[(&str, &str)]) -> Resource {
         hooks: None,
         tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         registered_at: Timestamp::UNIX_EPOCH,
+        account: None,
     }
 }
 
@@ -25,6 +26,8 @@ fn selection() -> Selection {
         list_of_tags: Vec::new(),
         conditions: Conditions::default(),
         created_at: Timestamp::UNIX_EPOCH,
+        iam_role: None,
+        creator_request_id: None,
     }
 }
 

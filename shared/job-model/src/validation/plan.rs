@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::limits::{at_most, within};
 use super::{INVALID_PARAMETER_VALUE, Invalid, plan_name, rule_name};
-use crate::{BackupPlan, BackupRule, Generations, Lifecycle, Vault};
+use crate::{AdvancedBackupSetting, BackupPlan, BackupRule, Generations, Lifecycle, Vault};
+
+/// AWS's longest retention of continuous backups.
+const CONTINUOUS_DAYS_MAX: u32 = 35;
 
 /// A plan: 1 to 10 rules with different names, each within its bounds.
 ///
@@ -35,6 +38,11 @@ fn backup_rule(path: &str, rule: &BackupRule) -> Result<(), Invalid> {
     rule_name(&format!("{path}.name"), &rule.name)?;
     windows(path, rule.start_window_minutes, rule.completion_window_minutes)?;
     lifecycle(&format!("{path}.lifecycle"), &rule.lifecycle)?;
+    if rule.enable_continuous && rule.lifecycle.delete_after_days.is_none_or(|days| days > CONTINUOUS_DAYS_MAX) {
+        let days = rule.lifecycle.delete_after_days.map_or_else(|| "for ever".to_owned(), |days| days.to_string());
+        let problem = format!("continuous backups are kept for 1 to {CONTINUOUS_DAYS_MAX} days");
+        return Err(Invalid::parameter(format!("{path}.lifecycle.delete_after_days"), days, problem));
+    }
     if let Some(generations) = &rule.generations {
         some_generation(&format!("{path}.generations"), generations)?;
     }
@@ -54,6 +62,32 @@ fn backup_rule(path: &str, rule: &BackupRule) -> Result<(), Invalid> {
         lifecycle(&format!("{copy_path}.lifecycle"), &copy.lifecycle)?;
     }
     tags(&format!("{path}.recovery_point_tags"), &rule.recovery_point_tags)
+}
+
+/// Options by type of resource, as AWS has them: `EC2` with `WindowsVSS`, `S3` with `BackupACLs` and `BackupObjectTags`, each
+/// `enabled` or `disabled`. They are about AWS's own types of resources, of which there are none here.
+///
+/// # Errors
+/// Names the first option that does not exist.
+pub fn advanced_settings(settings: &[AdvancedBackupSetting]) -> Result<(), Invalid> {
+    for (place, setting) in settings.iter().enumerate() {
+        for (option, value) in &setting.options {
+            let known = match setting.resource_type.as_str() {
+                "EC2" => option == "WindowsVSS",
+                "S3" => option == "BackupACLs" || option == "BackupObjectTags",
+                _ => false,
+            };
+            let path = format!("advanced_settings[{place}].options.{option}");
+            if !known {
+                let problem = format!("`{}` has no such option", setting.resource_type);
+                return Err(Invalid::parameter(path, value, problem));
+            }
+            if value != "enabled" && value != "disabled" {
+                return Err(Invalid::parameter(path, value, "must be `enabled` or `disabled`"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Windows of a rule or of a backup on demand: 1 minute to 100 years, and completion not before the end of the start.
@@ -121,20 +155,22 @@ fn some_generation(path: &str, generations: &Generations) -> Result<(), Invalid>
 pub fn tags(path: &str, tags: &BTreeMap<String, String>) -> Result<(), Invalid> {
     at_most(path, tags.len(), 10, "tags")?;
     for (key, value) in tags {
-        if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
-            return Err(Invalid::parameter(
-                format!("{path}.{key}"),
-                key.as_str(),
-                "a tag's key has 1 to 128 characters and does not begin with `aws:`",
-            ));
-        }
-        if value.chars().count() > 256 {
-            return Err(Invalid::parameter(
-                format!("{path}.{key}"),
-                value.as_str(),
-                "a tag's value has at most 256 characters",
-            ));
-        }
+        tag(&format!("{path}.{key}"), key, value)?;
+    }
+    Ok(())
+}
+
+/// A tag: a key of 1 to 128 characters that is not AWS's own, a value of at most 256.
+///
+/// # Errors
+/// When it is anything else.
+pub fn tag(path: &str, key: &str, value: &str) -> Result<(), Invalid> {
+    if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
+        let problem = "a tag's key has 1 to 128 characters and does not begin with `aws:`";
+        return Err(Invalid::parameter(path, key, problem));
+    }
+    if value.chars().count() > 256 {
+        return Err(Invalid::parameter(path, value, "a tag's value has at most 256 characters"));
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::limits::{at_most, within};
 use super::selection::arn_pattern;
 use super::{Invalid, restore_testing_name};
-use crate::{RestoreTestingPlan, RestoreTestingSelection};
+use crate::{ProtectedResourceConditions, RestoreTestingPlan, RestoreTestingSelection};
 
-/// A restore testing plan within AWS's bounds: start window of at most 168 hours, selection window of 1 to 365 days, 1 to
+/// A restore testing plan within AWS's bounds: start window of at most 168 hours, selection window of 1 to 365 days, at most
 /// 30 selections of 30 ARNs, 30 conditions and 30 vaults.
 ///
 /// # Errors
@@ -25,8 +25,8 @@ pub fn restore_testing_plan(plan: &RestoreTestingPlan) -> Result<(), Invalid> {
             arn_pattern(&format!("{field}[{index}]"), pattern)?;
         }
     }
-    if plan.selections.is_empty() {
-        return Err(Invalid::missing("selections", "a restore testing plan needs at least one selection"));
+    if plan.recovery_point_kinds.is_empty() {
+        return Err(Invalid::missing("recovery_point_kinds", "name at least one kind: `SNAPSHOT` or `CONTINUOUS`"));
     }
     at_most("selections", plan.selections.len(), 30, "selections")?;
     let mut names = BTreeSet::new();
@@ -48,7 +48,7 @@ fn testing_selection(path: &str, selection: &RestoreTestingSelection) -> Result<
     restore_testing_name(&format!("{path}.name"), &selection.name)?;
     within(&format!("{path}.validation_window_hours"), selection.validation_window_hours, 0..=168, "hours")?;
     let field = format!("{path}.protected_resources");
-    if selection.protected_resources.is_empty() {
+    if selection.protected_resources.is_empty() && selection.conditions == ProtectedResourceConditions::default() {
         return Err(Invalid::missing(field, "name resources, or write `*` for all of the type"));
     }
     at_most(&field, selection.protected_resources.len(), 30, "ARNs")?;
@@ -62,6 +62,10 @@ fn testing_selection(path: &str, selection: &RestoreTestingSelection) -> Result<
             return Err(Invalid::parameter(item, resource, problem));
         }
     }
+    crate::restore_metadata::overrides(
+        &format!("{path}.restore_metadata_overrides"),
+        &selection.restore_metadata_overrides,
+    )?;
     let conditions = &selection.conditions;
     at_most(
         &format!("{path}.conditions"),

@@ -1,15 +1,16 @@
 //! Whether the packs are what the index says.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use job_model::Progress;
 use parking_lot::Mutex;
-use vault_format::{BlobKind, Id, PackedBlob, decode_pack_header, pack_header_length};
+use vault_format::{BlobKind, BlobOpener, Id, PackedBlob, decode_pack_header, pack_header_length};
 
-use super::{CheckFindingKind, CheckOptions, CheckReport, LostBlobs};
+use super::{CheckFindingKind, CheckReport, LostBlobs, Reading};
 use crate::error::chain;
 use crate::index::{Index, KnownPack, pack_path};
 use crate::store::StoreError;
@@ -27,11 +28,18 @@ struct Seen<'a> {
     unsound: LostBlobs,
 }
 
+/// What a thread uses again for each pack.
+#[derive(Default)]
+struct Buffers {
+    bytes: Vec<u8>,
+    opener: Option<BlobOpener>,
+}
+
 /// Checks that all packs are there and have their length; reads them where asked to. Returns the blobs that are lost.
 pub(super) fn check_packs(
     vault: &Vault,
     index: &Index,
-    options: &CheckOptions<'_>,
+    reading: &Reading<'_>,
     report: &mut CheckReport,
 ) -> Result<LostBlobs, VaultError> {
     let listed = vault.store().list("data").map_err(|error| error.when("list the packs"))?;
@@ -47,23 +55,24 @@ pub(super) fn check_packs(
     let failure = Mutex::new(None);
     let nothing = Vec::new();
     let work = || {
+        let mut buffers = Buffers::default();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(pack) = index.packs().get(number) else { return };
-            if options.control.is_stopped() {
+            if reading.control.is_stopped() {
                 stopped.store(true, Ordering::Relaxed);
                 return;
             }
             let blobs = by_pack.get(&(number as u32)).unwrap_or(&nothing);
-            let checked = check_pack(vault, pack, blobs, sizes.get(&pack.id).copied(), options, &seen);
+            let checked = check_pack(vault, pack, blobs, sizes.get(&pack.id).copied(), reading, &seen, &mut buffers);
             if let Err(error) = checked {
                 failure.lock().get_or_insert(error);
                 return;
             }
         }
     };
-    let threads =
-        if options.read_data { thread::available_parallelism().map_or(2, NonZero::get).min(THREADS_MAX) } else { 1 };
+    let reads = index.packs().iter().any(|pack| (reading.chosen)(&pack.id));
+    let threads = if reads { thread::available_parallelism().map_or(2, NonZero::get).min(THREADS_MAX) } else { 1 };
     thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(work);
@@ -86,11 +95,19 @@ fn check_pack(
     pack: &KnownPack,
     blobs: &[PackedBlob],
     size: Option<u64>,
-    options: &CheckOptions<'_>,
+    reading: &Reading<'_>,
     seen: &Mutex<Seen<'_>>,
+    buffers: &mut Buffers,
 ) -> Result<(), VaultError> {
     let path = pack_path(&pack.id);
+    let is_chosen = (reading.chosen)(&pack.id);
+    let done = |sound| {
+        if is_chosen {
+            (reading.done)(&pack.id, sound);
+        }
+    };
     let Some(size) = size else {
+        done(false);
         let mut seen = seen.lock();
         seen.report.add(CheckFindingKind::PackMissing, &path, format!("{} blobs are in no other place", blobs.len()));
         seen.unsound.extend(blobs.iter().map(|blob| (blob.kind, blob.id)));
@@ -101,7 +118,7 @@ fn check_pack(
         seen.lock().report.add(CheckFindingKind::PackDamaged, &path, problem);
     }
     let fits = |blob: &PackedBlob| u64::from(blob.offset) + u64::from(blob.length) <= size;
-    if !options.read_data {
+    if !is_chosen {
         let mut seen = seen.lock();
         for blob in blobs {
             let place = (blob.kind, blob.id);
@@ -113,51 +130,67 @@ fn check_pack(
         }
         return Ok(());
     }
-    let mut bytes = match vault.store().get(&path, PACK_BYTES_MAX) {
-        Ok(bytes) => bytes,
-        Err(error @ (StoreError::NotFound { .. } | StoreError::TooLarge { .. })) => {
+    let Buffers { bytes, opener } = buffers;
+    let read = match usize::try_from(size).ok().filter(|_| size <= PACK_BYTES_MAX) {
+        Some(length) => vault.store().get_range_into(&path, 0, length, bytes),
+        None => Err(StoreError::TooLarge { path: path.clone(), found: size, limit: PACK_BYTES_MAX }),
+    };
+    match read {
+        Ok(()) => {}
+        Err(error @ (StoreError::NotFound { .. } | StoreError::Short { .. } | StoreError::TooLarge { .. })) => {
+            done(false);
             let mut seen = seen.lock();
             seen.report.add(CheckFindingKind::PackDamaged, &path, error.to_string());
             seen.unsound.extend(blobs.iter().map(|blob| (blob.kind, blob.id)));
             return Ok(());
         }
         Err(error) => return Err(error.when("read a pack")),
-    };
-    let found = Id::of(&bytes);
-    let header =
-        if found == pack.id { read_header(vault, &bytes, blobs) } else { Err(format!("its SHA-256 is {found}")) };
-    let checked: Vec<_> = blobs
-        .iter()
-        .map(|blob| {
-            let range = blob.offset as usize..blob.offset as usize + blob.length as usize;
-            let sealed = bytes.get_mut(range).ok_or_else(|| "it lies beyond the end of its pack".to_owned());
-            (blob, sealed.and_then(|sealed| ranges::open(vault, sealed, blob).map(drop)))
-        })
-        .collect();
+    }
+    let header = read_header(vault, bytes, blobs);
+    let mut unsound = Vec::new();
+    let opened = ranges::open_all(vault, opener, bytes, 0, blobs, |number, opened| {
+        unsound.extend(opened.err().map(|problem| (blobs[number], problem)));
+        Ok::<_, Infallible>(())
+    });
+    let Ok(()) = opened;
+    // Where header and blobs are authentic and nothing else is there, every byte was looked at, and a digest of the whole
+    // could tell nothing more. It was decrypted in place, so it is read again.
+    let mut header = header;
+    if header != Ok(Covers::All) || !unsound.is_empty() {
+        let again = vault.store().get_range_into(&path, 0, bytes.len(), bytes);
+        let found = again.map(|()| Id::of(bytes)).map_err(|error| error.when("read a pack"))?;
+        if found != pack.id {
+            header = Err(format!("its SHA-256 is {found}"));
+        }
+    }
+    done(header.is_ok() && unsound.is_empty());
     let mut seen = seen.lock();
     seen.report.packs_read += 1;
     seen.report.bytes_read += bytes.len() as u64;
     if let Err(problem) = header {
         seen.report.add(CheckFindingKind::PackDamaged, &path, problem);
     }
-    for (blob, result) in checked {
-        match result {
-            Ok(()) => {
-                seen.sound.insert((blob.kind, blob.id));
-            }
-            Err(problem) => {
-                let subject = format!("{} blob {} in `{path}`", blob.kind.as_str(), blob.id);
-                seen.report.add(CheckFindingKind::BlobDamaged, subject, problem);
-                seen.unsound.insert((blob.kind, blob.id));
-            }
-        }
+    let damaged: HashSet<u32> = unsound.iter().map(|(blob, _)| blob.offset).collect();
+    seen.sound.extend(blobs.iter().filter(|blob| !damaged.contains(&blob.offset)).map(|blob| (blob.kind, blob.id)));
+    for (blob, problem) in unsound {
+        let subject = format!("{} blob {} in `{path}`", blob.kind.as_str(), blob.id);
+        seen.report.add(CheckFindingKind::BlobDamaged, subject, problem);
+        seen.unsound.insert((blob.kind, blob.id));
     }
-    options.control.advance(Progress { bytes_read: bytes.len() as u64, items_done: 1, ..Progress::default() });
+    drop(seen);
+    reading.control.advance(Progress { bytes_read: bytes.len() as u64, items_done: 1, ..Progress::default() });
     Ok(())
 }
 
-/// Whether the pack's own header lists what the index lists.
-fn read_header(vault: &Vault, bytes: &[u8], blobs: &[PackedBlob]) -> Result<(), String> {
+/// How much of a pack the index knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Covers {
+    All,
+    Some,
+}
+
+/// Whether the pack's own header lists what the index lists, and whether it lists more.
+fn read_header(vault: &Vault, bytes: &[u8], blobs: &[PackedBlob]) -> Result<Covers, String> {
     let size = bytes.len() as u64;
     let (rest, trailer) = bytes.split_last_chunk().ok_or("it is shorter than a pack can be")?;
     let length = pack_header_length(*trailer, size).map_err(|error| chain(&error))?;
@@ -167,6 +200,7 @@ fn read_header(vault: &Vault, bytes: &[u8], blobs: &[PackedBlob]) -> Result<(), 
     let own: HashSet<_> = listed.iter().map(|blob| (blob.kind, blob.id, blob.offset, blob.length)).collect();
     match blobs.iter().find(|blob| !own.contains(&(blob.kind, blob.id, blob.offset, blob.length))) {
         Some(blob) => Err(format!("its header does not list blob {}, its index does", blob.id)),
-        None => Ok(()),
+        None if own.len() == blobs.len() => Ok(Covers::All),
+        None => Ok(Covers::Some),
     }
 }

@@ -7,8 +7,9 @@ use driver_api::{ReadError, SnapshotReader};
 use vault_format::{BlobKind, Id, NodeKind};
 
 use super::{CheckFindingKind, CheckReport, LostBlobs};
+use crate::error::chain;
 use crate::index::Index;
-use crate::{Reader, Vault};
+use crate::{Reader, Vault, VaultError};
 
 /// Walks trees and remembers, so that what snapshots share is looked through once.
 pub(super) struct TreeWalk<'a> {
@@ -34,7 +35,7 @@ impl<'a> TreeWalk<'a> {
 
     /// Whether everything below this tree is there; what is not goes into the report. Not recursive: a tree may be deeper
     /// than a stack.
-    pub(super) fn is_whole(&mut self, root: Id, report: &mut CheckReport) -> bool {
+    pub(super) fn is_whole(&mut self, root: Id, report: &mut CheckReport) -> Result<bool, VaultError> {
         let mut open: Vec<Open> = Vec::new();
         let mut enter = Some(root);
         loop {
@@ -42,16 +43,16 @@ impl<'a> TreeWalk<'a> {
                 match self.seen.get(&id) {
                     Some(known) => match open.last_mut() {
                         Some(parent) => parent.whole &= known,
-                        None => return *known,
+                        None => return Ok(*known),
                     },
                     None => {
                         // A tree below itself cannot be made, its id would have to be known before it is.
-                        let (subtrees, whole) = self.look_into(id, report);
+                        let (subtrees, whole) = self.look_into(id, report)?;
                         open.push(Open { id, subtrees, whole });
                     }
                 }
             }
-            let Some(current) = open.last_mut() else { return false };
+            let Some(current) = open.last_mut() else { return Ok(false) };
             enter = current.subtrees.pop();
             if enter.is_none()
                 && let Some(Open { id, whole, .. }) = open.pop()
@@ -59,23 +60,25 @@ impl<'a> TreeWalk<'a> {
                 self.seen.insert(id, whole);
                 match open.last_mut() {
                     Some(parent) => parent.whole &= whole,
-                    None => return whole,
+                    None => return Ok(whole),
                 }
             }
         }
     }
 
     /// The subtrees of a tree, and whether it and the content of its files are there.
-    fn look_into(&mut self, id: Id, report: &mut CheckReport) -> (Vec<Id>, bool) {
+    fn look_into(&mut self, id: Id, report: &mut CheckReport) -> Result<(Vec<Id>, bool), VaultError> {
         let tree = match self.reader.tree(&id) {
             Ok(tree) => tree,
             Err(ReadError::Missing { .. }) => {
                 self.report_missing(BlobKind::Tree, id, report);
-                return (Vec::new(), false);
+                return Ok((Vec::new(), false));
             }
+            // Whoever cannot be reached is not damaged.
+            Err(ReadError::Vault(source)) => return Err(not_read(source)),
             Err(error) => {
-                report.add(CheckFindingKind::TreeDamaged, format!("tree {id}"), crate::error::chain(&error));
-                return (Vec::new(), false);
+                report.add(CheckFindingKind::TreeDamaged, format!("tree {id}"), chain(&error));
+                return Ok((Vec::new(), false));
             }
         };
         let mut whole = true;
@@ -96,7 +99,7 @@ impl<'a> TreeWalk<'a> {
                 _ => {}
             }
         }
-        (subtrees, whole)
+        Ok((subtrees, whole))
     }
 
     fn report_missing(&mut self, kind: BlobKind, id: Id, report: &mut CheckReport) {
@@ -104,5 +107,12 @@ impl<'a> TreeWalk<'a> {
             let subject = format!("{} blob {id}", kind.as_str());
             report.add(CheckFindingKind::BlobMissing, subject, "it is in no readable index");
         }
+    }
+}
+
+fn not_read(source: Box<dyn std::error::Error + Send + Sync>) -> VaultError {
+    match source.downcast::<VaultError>() {
+        Ok(error) => *error,
+        Err(other) => VaultError::Damaged { what: "a tree".to_owned(), problem: chain(other.as_ref()) },
     }
 }

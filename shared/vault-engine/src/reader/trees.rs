@@ -7,8 +7,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use vault_format::{Id, Tree};
 
-/// Bytes of JSON in each of the two generations. Decoded trees take about as much.
-const GENERATION_BYTES: usize = 8 << 20;
+/// Bytes of JSON in each of the two generations. Decoded trees take about twice as much. Whoever walks through a snapshot
+/// needs each tree once; this is for those who look around in it.
+const GENERATION_BYTES: usize = 2 << 20;
 
 /// Two generations: when the young one is full it becomes the old one, and the old one goes.
 #[derive(Default)]

@@ -76,6 +76,11 @@ impl Store for RemoteStore {
         self.put_as(path, bytes, PutMode::Overwrite).map(drop)
     }
 
+    /// An upload that is acknowledged is durable.
+    fn put_durable(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.put(path, bytes)
+    }
+
     fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool, StoreError> {
         match self.put_as(path, bytes.clone(), PutMode::Create) {
             Err(StoreError::Remote { source, .. })
@@ -115,9 +120,15 @@ impl Store for RemoteStore {
         let (objects, at) = (Arc::clone(&self.objects), self.at(directory));
         let metadata = block_on(async move { objects.list(Some(&at)).try_collect::<Vec<_>>().await })?
             .map_err(|error| failed("list", directory, error))?;
-        let named = metadata
-            .into_iter()
-            .filter_map(|object| Some(Listed { name: object.location.filename()?.to_owned(), size: object.size }));
+        let named = metadata.into_iter().filter_map(|object| {
+            let modified = Timestamp::from_millisecond(object.last_modified.timestamp_millis());
+            Some(Listed {
+                name: object.location.filename()?.to_owned(),
+                size: object.size,
+                // One that cannot be told makes it look new, which keeps it.
+                modified: modified.unwrap_or(Timestamp::MAX),
+            })
+        });
         Ok(named.collect())
     }
 

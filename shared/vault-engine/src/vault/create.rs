@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use job_model::VaultAccess;
-use secrecy::{ExposeSecret, SecretString};
-use vault_format::{ChunkerPolynomial, Config, Id, KdfParams, KeyFile, MasterKey};
+use secrecy::SecretString;
+use vault_format::{ChunkerPolynomial, Config, Id, MasterKey};
 use zeroize::Zeroizing;
 
 use super::Vault;
 use super::open::find_key;
+use crate::keys::write_key;
 use crate::store::{Store, open_store};
 use crate::{Profiles, Surroundings, VaultError};
 
@@ -75,10 +76,12 @@ fn begin(
             Err(VaultError::WrongKey { .. } | VaultError::Damaged { .. }) => {
                 return Err(taken("it has keys of another repository".to_owned()));
             }
-            found => found?,
+            found => found?.0,
         }
     } else {
-        write_key(store.as_ref(), password, surroundings)?
+        let key = MasterKey::from_bytes(Zeroizing::new(surroundings.random()));
+        write_key(store.as_ref(), &key, password, surroundings)?;
+        key
     };
     let config = Config {
         version: 2,
@@ -91,24 +94,4 @@ fn begin(
     // Whoever comes second takes what the first one wrote.
     store.put_new("config", sealed.into()).map_err(failed)?;
     store.barrier().map_err(failed)
-}
-
-fn write_key(store: &dyn Store, password: &SecretString, surroundings: &Surroundings) -> Result<MasterKey, VaultError> {
-    let encode = |source| VaultError::Encode { what: "a key", source };
-    let key = MasterKey::from_bytes(Zeroizing::new(surroundings.random()));
-    let file = KeyFile::seal(
-        &key,
-        password.expose_secret().as_bytes(),
-        KdfParams::RECOMMENDED,
-        surroundings.random(),
-        surroundings.random(),
-        surroundings.now(),
-        surroundings.username.clone(),
-        surroundings.hostname.clone(),
-    );
-    let bytes = file.and_then(|file| file.encode()).map_err(encode)?;
-    let failed = |error: crate::StoreError| error.when("write the vault's key");
-    store.put(&format!("keys/{}", Id::of(&bytes)), bytes.into()).map_err(failed)?;
-    store.barrier().map_err(failed)?;
-    Ok(key)
 }

@@ -30,7 +30,8 @@ impl Vault {
         Self::open_on(store, access, &password, surroundings)
     }
 
-    pub(super) fn open_on(
+    /// Opens a vault on a store that is there already.
+    pub(crate) fn open_on(
         store: Arc<dyn Store>,
         access: &VaultAccess,
         password: &SecretString,
@@ -43,7 +44,7 @@ impl Vault {
             }
             Err(error) => return Err(error.when("read the vault's configuration")),
         };
-        let key = find_key(store.as_ref(), access, password)?;
+        let (key, key_name) = find_key(store.as_ref(), access, password)?;
         let config = Config::decode(&key, sealed)
             .map_err(|error| VaultError::Damaged { what: "the vault's `config`".to_owned(), problem: chain(&error) })?;
         let repository_id = config.id.to_hex();
@@ -59,6 +60,7 @@ impl Vault {
         Ok(Self {
             store,
             key,
+            key_name,
             config,
             repository_id,
             location: access.location.clone(),
@@ -68,12 +70,12 @@ impl Vault {
     }
 }
 
-/// Tries all key files until the password opens one.
+/// Tries all key files until the password opens one; returns its name too.
 pub(super) fn find_key(
     store: &dyn Store,
     access: &VaultAccess,
     password: &SecretString,
-) -> Result<MasterKey, VaultError> {
+) -> Result<(MasterKey, String), VaultError> {
     let mut damaged = None;
     let mut tried = 0_usize;
     for file in store.list("keys").map_err(|error| error.when("list the vault's keys"))?.into_iter().take(KEY_FILES_MAX)
@@ -91,7 +93,7 @@ pub(super) fn find_key(
             Err(FormatError::Unauthentic) => Ok(None),
             Err(error) => Err(chain(&error)),
         }) {
-            Ok(Some(master)) => return Ok(master),
+            Ok(Some(master)) => return Ok((master, file.name)),
             Ok(None) => tried += 1,
             Err(problem) => damaged = Some(VaultError::Damaged { what: format!("key file `{path}`"), problem }),
         }

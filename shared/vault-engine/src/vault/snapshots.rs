@@ -103,9 +103,12 @@ impl Vault {
     /// that a repeated order is no error.
     ///
     /// # Errors
-    /// [`VaultError::Locked`] when somebody has the vault for himself; otherwise when the store fails.
+    /// [`VaultError::Protected`] when a lock, a hold or a minimum retention in the vault keeps it;
+    /// [`VaultError::KeepBroken`] when it cannot be known; [`VaultError::Locked`] when somebody has the vault for himself;
+    /// otherwise when the store fails.
     pub fn forget(&self, snapshot: Id) -> Result<bool, VaultError> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
+        self.refuse_protected(snapshot, &lock)?;
         let removed = self.store.delete(&path(snapshot)).map_err(|error| error.when("remove the snapshot"))?;
         self.store.barrier().map_err(|error| error.when("remove the snapshot"))?;
         Ok(removed)

@@ -18,6 +18,7 @@ pub(super) struct KnownBlobs {
     index: Arc<Index>,
     /// By pack number: the file is there and has the length that its blobs make.
     whole: Vec<bool>,
+    all_whole: bool,
     new: Vec<Mutex<HashSet<(BlobKind, Id)>>>,
     broken_off: AtomicBool,
 }
@@ -44,7 +45,25 @@ impl KnownBlobs {
             tracing::error!(vault = vault.location(), pack = %pack.id, expected = pack.length, found, "a pack is missing or not whole; its blobs are stored anew where the source has them");
         }
         let new = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Ok(Self { index, whole, new, broken_off: AtomicBool::new(false) })
+        let all_whole = index.damaged().is_empty() && whole.iter().all(|whole| *whole);
+        Ok(Self { index, whole, all_whole, new, broken_off: AtomicBool::new(false) })
+    }
+
+    /// Whether every index file could be read and every pack that they name is there with its length.
+    pub(super) fn is_whole(&self) -> bool {
+        self.all_whole
+    }
+
+    /// The index that it was made of.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Takes packs for lost, so that their blobs are stored anew.
+    pub(super) fn distrust(&mut self, packs: &HashSet<Id>) {
+        for (pack, whole) in self.index.packs().iter().zip(&mut self.whole) {
+            *whole &= !packs.contains(&pack.id);
+        }
     }
 
     pub(super) fn has(&self, kind: BlobKind, id: &Id) -> bool {

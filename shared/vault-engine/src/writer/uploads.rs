@@ -7,13 +7,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use job_model::FailureCode;
 use parking_lot::Mutex;
-use vault_format::{
-    Id, IndexFile, IndexedPack, MasterKey, PACK_TRAILER_BYTES, SEAL_OVERHEAD, encode_pack_header, encode_unpacked,
-};
+use vault_format::{Id, IndexFile, IndexedPack, MasterKey, encode_pack_header, encode_unpacked};
 
-use super::packer::FilledPack;
+use super::packer::{FilledPack, PACK_ROOM};
 use crate::error::chain;
 use crate::index::pack_path;
 use crate::store::{Store, StoreError};
@@ -22,7 +21,7 @@ use crate::{Surroundings, Vault, VaultError};
 /// Threads that upload. Each holds a pack, and one more may wait.
 const THREADS: usize = 2;
 /// An index is written when so many packs have none: about 4 GiB that a repeated attempt need not send again.
-const PACKS_WITHOUT_INDEX_MAX: usize = 256;
+const PACKS_WITHOUT_INDEX_MAX: usize = if cfg!(test) { 3 } else { 256 };
 /// Or after so long.
 const TIME_WITHOUT_INDEX_MAX: Duration = Duration::from_secs(10 * 60);
 /// Blobs of an index file; at 190 bytes of JSON each it stays below restic's 8 MiB.
@@ -44,6 +43,8 @@ struct Shared {
     done: Mutex<Done>,
     /// Given up: what still waits is not sent.
     abandoned: AtomicBool,
+    /// Buffers of packs that were sent. There are never more than packs at one time.
+    buffers: Mutex<Vec<BytesMut>>,
 }
 
 struct Done {
@@ -62,6 +63,7 @@ impl Uploads {
             failure: Mutex::new(None),
             done: Mutex::new(Done { packs: Vec::new(), since: Instant::now() }),
             abandoned: AtomicBool::new(false),
+            buffers: Mutex::default(),
         });
         let (sender, receiver) = sync_channel(1);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -75,6 +77,11 @@ impl Uploads {
             uploads.threads.lock().push(thread);
         }
         Ok(uploads)
+    }
+
+    /// An empty buffer for a pack.
+    pub(super) fn buffer(&self) -> BytesMut {
+        self.shared.buffers.lock().pop().unwrap_or_else(|| BytesMut::with_capacity(PACK_ROOM))
     }
 
     /// Hands a pack over; waits while all threads are busy.
@@ -145,14 +152,18 @@ impl Shared {
 
     fn upload(&self, pack: FilledPack) -> Result<(), VaultError> {
         let FilledPack { mut bytes, blobs } = pack;
-        let header = encode_pack_header(&blobs);
-        bytes.reserve_exact(header.len() + SEAL_OVERHEAD + PACK_TRAILER_BYTES);
-        self.key.seal_into(self.surroundings.random(), &header, &mut bytes);
+        let header = self.key.seal(self.surroundings.random(), &encode_pack_header(&blobs));
+        bytes.extend_from_slice(&header);
         // At most PACK_BLOBS_MAX entries of 41 bytes.
-        let header_length = (header.len() + SEAL_OVERHEAD) as u32;
-        bytes.extend_from_slice(&header_length.to_le_bytes());
+        bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        let bytes: Bytes = bytes.freeze();
         let id = Id::of(&bytes);
-        self.store.put(&pack_path(&id), bytes.into()).map_err(|error| error.when("write a pack"))?;
+        self.store.put(&pack_path(&id), bytes.clone()).map_err(|error| error.when("write a pack"))?;
+        // A store that still holds on to the bytes keeps them.
+        if let Ok(mut buffer) = bytes.try_into_mut() {
+            buffer.clear();
+            self.buffers.lock().push(buffer);
+        }
         let mut done = self.done.lock();
         done.packs.push(IndexedPack { id, blobs });
         if done.packs.len() < PACKS_WITHOUT_INDEX_MAX && done.since.elapsed() < TIME_WITHOUT_INDEX_MAX {
@@ -172,7 +183,7 @@ impl Shared {
         self.store.barrier().map_err(|error| error.when("make packs durable"))?;
         let encode = |source| VaultError::Encode { what: "an index", source };
         for packs in split(packs) {
-            let json = IndexFile { supersedes: Vec::new(), packs }.encode().map_err(encode)?;
+            let json = IndexFile { packs, ..IndexFile::default() }.encode().map_err(encode)?;
             let sealed = encode_unpacked(&self.key, self.surroundings.random(), &json).map_err(encode)?;
             let path = format!("index/{}", Id::of(&sealed));
             self.store.put(&path, sealed.into()).map_err(|error| error.when("write an index"))?;

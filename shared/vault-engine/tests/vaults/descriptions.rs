@@ -22,6 +22,7 @@ fn description() -> RecoveryPointDescription {
         capture_started_at: "2026-11-20T10:00:00Z".parse().unwrap(),
         capture_ended_at: "2026-11-20T10:00:01.5Z".parse().unwrap(),
         change_detection: "file metadata".to_owned(),
+        reading: None,
         size_bytes: 1,
         items: 2,
         exceptions: exceptions.collect(),

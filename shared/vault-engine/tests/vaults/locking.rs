@@ -5,7 +5,7 @@ use std::fs;
 use driver_api::NoControl;
 use jiff::{SignedDuration, Timestamp};
 use job_model::FailureCode;
-use vault_engine::VaultError;
+use vault_engine::{Surroundings, Vault, VaultError};
 use vault_format::{Id, KeyFile, LockFile, MasterKey, encode_unpacked};
 
 use crate::support::{Workshop, capture, content, files, input, read_files, surroundings, write_files};
@@ -17,9 +17,16 @@ fn master_key(workshop: &Workshop, vault: &str) -> MasterKey {
 
 /// Writes a lock as another program would.
 fn put_lock(workshop: &Workshop, exclusive: bool, time: Timestamp, hostname: &str, pid: u32) {
-    let lock = LockFile { time, exclusive, hostname: hostname.to_owned(), username: "them".to_owned(), pid };
+    let hostname = hostname.to_owned();
+    put_lock_file(workshop, &LockFile { time, exclusive, hostname, username: "them".to_owned(), pid, holdfast: None });
+}
+
+pub(crate) fn put_lock_file(workshop: &Workshop, lock: &LockFile) {
     let sealed = encode_unpacked(&master_key(workshop, "v"), [7; 16], &lock.encode().unwrap()).unwrap();
-    fs::write(workshop.path("v").join("locks").join(Id::of(&sealed).to_hex()), sealed).unwrap();
+    let path = workshop.path("v").join("locks").join(Id::of(&sealed).to_hex());
+    fs::write(&path, sealed).unwrap();
+    // As the store would have dated it.
+    fs::File::options().write(true).open(path).unwrap().set_modified(lock.time.into()).unwrap();
 }
 
 #[test]
@@ -87,4 +94,31 @@ fn a_lock_file_that_cannot_be_read_stops_writers_but_no_restore() {
     let refused = vault.writer(&NoControl).unwrap_err().to_string();
     assert!(refused.contains("locks/abab") && refused.contains("restic unlock --remove-all"), "{refused}");
     assert_eq!(read_files(&vault, committed.snapshot_id).unwrap(), wanted);
+    let file = fs::File::options().write(true).open(workshop.files("v", "locks").remove(0)).unwrap();
+    file.set_modified((surroundings().now() - SignedDuration::from_mins(31)).into()).unwrap();
+    assert!(vault.writer(&NoControl).is_ok(), "nobody has renewed it");
+    assert_eq!(workshop.files("v", "locks").len(), 0);
+}
+
+#[test]
+fn a_machine_whose_clock_is_ahead_takes_no_living_lock_away() {
+    let workshop = Workshop::new();
+    let vault = workshop.create("v");
+    put_lock(&workshop, true, surroundings().now(), "elsewhere", 1);
+    let ahead = Surroundings::new(|| surroundings().now() + SignedDuration::from_hours(2));
+    let confused = Vault::open(&workshop.access("v"), &workshop.profiles, &ahead).unwrap();
+    assert!(matches!(confused.writer(&NoControl), Err(VaultError::Locked { .. })));
+    assert_eq!(workshop.files("v", "locks").len(), 1);
+    assert!(matches!(vault.writer(&NoControl), Err(VaultError::Locked { .. })));
+}
+
+#[test]
+fn who_lost_his_lock_commits_nothing() {
+    let workshop = Workshop::new();
+    let vault = workshop.create("v");
+    let writer = vault.writer(&NoControl).unwrap();
+    let root = write_files(&writer, &files(&[("a", content(1, 1 << 20))]));
+    workshop.restic("v", &["unlock", "--remove-all"]);
+    assert!(matches!(writer.commit(input(root, &[])), Err(VaultError::LockLost)));
+    assert!(vault.snapshots().unwrap().readable.is_empty());
 }

@@ -1,12 +1,18 @@
 //! Goal: what is committed comes back, whatever happened before, and restic agrees with us about every byte.
 //! Method: real vaults in memory and in directories; Debian's restic as the referee; damage done to real files.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set itself up has failed")]
+#![expect(clippy::print_stdout, reason = "a referee that is not there is said aloud")]
 
 mod copying;
 mod damage;
 mod descriptions;
 mod interoperability;
+mod keeping;
+mod keys;
 mod locking;
 mod opening;
+mod pruning;
 mod round_trip;
+mod scrubbing;
+mod streams;
 mod support;

@@ -14,10 +14,13 @@ fn settings(dir: &Path) -> Settings {
     Settings {
         url: "nats://127.0.0.1:4222".to_owned(),
         regions: ["ap-northeast-1", "ap-northeast-3"].map(|r| r.parse().unwrap()).to_vec(),
+        postgres: driver_postgres::PostgresSettings::default(),
         profiles: key_profiles(&layout.keys_dir(), &["default".to_owned()]).unwrap(),
         otlp_endpoint: Some("http://127.0.0.1:4317".to_owned()),
         stop_wait: Duration::from_secs(7),
         layout,
+        api_listen: "127.0.0.1:9480".parse().unwrap(),
+        aws_strict: false,
     }
 }
 
@@ -36,6 +39,7 @@ fn every_service_takes_the_configuration_that_is_written_for_it() {
         let common = match &process {
             Process::Planner => read_back::<planner::Planner>(&settings, &process).common,
             Process::Verifier => read_back::<verifier::Verifier>(&settings, &process).common,
+            Process::Gateway => read_back::<gateway::Gateway>(&settings, &process).common,
             Process::Worker(Worker::Snapshot, region) => {
                 let config = read_back::<snapshot_worker::SnapshotWorker>(&settings, &process);
                 assert_eq!(config.region(), Some(region.as_str()));
@@ -56,7 +60,7 @@ fn every_service_takes_the_configuration_that_is_written_for_it() {
 }
 
 #[test]
-fn planner_and_verifier_run_once_and_workers_once_per_region() {
+fn planner_verifier_and_gateway_run_once_and_workers_once_per_region() {
     let dir = tempfile::tempdir().unwrap();
     let names: Vec<String> = settings(dir.path()).processes().iter().map(Process::name).collect();
     assert_eq!(
@@ -64,6 +68,7 @@ fn planner_and_verifier_run_once_and_workers_once_per_region() {
         [
             "planner",
             "verifier",
+            "gateway",
             "snapshot-worker-ap-northeast-1",
             "copy-replicator-ap-northeast-1",
             "restore-worker-ap-northeast-1",

@@ -19,7 +19,7 @@ pub(crate) struct InProcess {
 
 impl InProcess {
     pub(crate) fn start(url: &str, state_dir: &Path, clock: &Arc<TestClock>) -> Self {
-        let region = || RegionConfig { nats: bus_config(url, "planner") };
+        let region = || RegionConfig { nats: bus_config(url, "planner"), vaults: None };
         let config = PlannerConfig {
             common: CommonConfig { state_dir: state_dir.to_owned(), ..CommonConfig::default() },
             regions: [NEAR, FAR].map(|name| (name.to_owned(), region())).into(),

@@ -9,7 +9,7 @@ use job_events::subjects::{self, Queue, Service};
 use job_events::{
     AttemptFailed, AttemptHeader, AttemptStarted, Disposition, Envelope, Fact, OrderBody, RecoveryPointCopied,
     RecoveryPointRestored, SandboxRemoved, SnapshotCaptured, SnapshotForgotten, VaultChecked, VaultCreated,
-    VerdictReached,
+    VaultPruned, VerdictReached,
 };
 use job_model::{
     CaptureSummary, Consistency, ExceptionKind, FailureCode, Progress, ReadException, Region, Verdict, VerdictStatus,
@@ -126,6 +126,7 @@ pub(crate) fn captured(order: &OrderBody, attempt: AttemptHeader, exceptions: u6
             size_bytes: 1,
             items: 1,
             change_detection: "file metadata".to_owned(),
+            reading: None,
             exception_count: exceptions,
             exceptions: (0..exceptions).map(|_| exception.clone()).collect(),
         },
@@ -154,6 +155,20 @@ fn result(order: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
         OrderBody::CheckVault(_) => {
             VaultChecked { attempt, findings: Vec::new(), packs_read: 0, bytes_read: 0, snapshots: 0 }.into()
         }
+        OrderBody::PruneVault(order) => VaultPruned {
+            attempt,
+            plan_only: order.plan_only,
+            plan: String::new(),
+            packs_removed: 1,
+            bytes_freed: 100,
+            packs_marked: 0,
+            packs_repacked: 0,
+            packs_restored: 0,
+            packs_waiting: 0,
+            held_up_by: Vec::new(),
+            packs_damaged: Vec::new(),
+        }
+        .into(),
         OrderBody::DeleteRecoveryPointOrder(order) => {
             SnapshotForgotten { attempt, recovery_point: order.recovery_point.clone() }.into()
         }
@@ -191,6 +206,7 @@ fn result(order: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
             findings: Vec::new(),
             rto_phases: Vec::new(),
             progress: Progress::default(),
+            check_steps: Vec::new(),
         }
         .into(),
     }

@@ -1,0 +1,127 @@
+//! What was measured so far, kept in a file so that rows can be measured one at a time.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::BenchError;
+use crate::measure::Sample;
+use crate::settings::{Row, Tool};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Results {
+    #[serde(skip)]
+    path: PathBuf,
+    pub(crate) versions: BTreeMap<String, String>,
+    pub(crate) primitives: BTreeMap<String, f64>,
+    /// Changes made to the volume since it was built: each with a seed of its own.
+    #[serde(default)]
+    pub(crate) changes: u64,
+    /// Chunks of the index that was loaded.
+    #[serde(default)]
+    pub(crate) index_chunks: u64,
+    /// By row and tool.
+    samples: BTreeMap<String, BTreeMap<String, Vec<Sample>>>,
+}
+
+impl Results {
+    pub(crate) fn load(dir: &Path) -> Result<Self, BenchError> {
+        let path = dir.join("results.json");
+        let mut results: Self = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(error) => return Err(BenchError::io("read", path)(error)),
+        };
+        results.path = path;
+        Ok(results)
+    }
+
+    pub(crate) fn save(&self) -> Result<(), BenchError> {
+        fs::write(&self.path, serde_json::to_vec_pretty(self)?).map_err(BenchError::io("write", &self.path))
+    }
+
+    pub(crate) fn forget(&mut self, row: Row) {
+        self.samples.remove(&row.to_string());
+    }
+
+    pub(crate) fn add(&mut self, row: Row, tool: Tool, sample: Sample) {
+        self.samples.entry(row.to_string()).or_default().entry(tool.to_string()).or_default().push(sample);
+    }
+
+    /// The table, in Markdown.
+    pub(crate) fn table(&self) -> String {
+        let mut out = String::new();
+        for (tool, version) in &self.versions {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "* {tool}: `{version}`");
+        }
+        out.push_str("\n| row | tool | rounds | seconds (median) | ratio | CPU seconds | peak MB | stored MB |\n");
+        out.push_str("|---|---|---|---|---|---|---|---|\n");
+        for row in Row::ALL {
+            let Some(tools) = self.samples.get(&row.to_string()) else { continue };
+            let ours = tools.get(&Tool::Holdfast.to_string()).map(|samples| median(samples, |s| s.wall));
+            for tool in Tool::ALL {
+                let Some(samples) = tools.get(&tool.to_string()) else { continue };
+                let wall = median(samples, |sample| sample.wall);
+                let ratio = ours.filter(|_| tool != Tool::Holdfast).map(|ours| format!("{:.2}", wall / ours));
+                let _ = writeln!(
+                    out,
+                    "| {row} | {tool} | {} | {wall:.2} | {} | {:.2} | {:.0} | {:.1} |",
+                    samples.len(),
+                    ratio.unwrap_or_default(),
+                    median(samples, |sample| sample.cpu),
+                    median(samples, |sample| sample.peak as f64) / 1e6,
+                    median(samples, |sample| sample.stored as f64) / 1e6,
+                );
+            }
+        }
+        let index = self.samples.get(&Row::Index.to_string()).and_then(|tools| tools.get(&Tool::Holdfast.to_string()));
+        if let Some(samples) = index.filter(|_| self.index_chunks > 0) {
+            let bytes = median(samples, |sample| sample.stored as f64) / self.index_chunks as f64;
+            let _ = writeln!(out, "\nIndex of {} chunks: {bytes:.1} bytes each.", self.index_chunks);
+        }
+        if !self.primitives.is_empty() {
+            out.push_str("\n| primitive, one thread | million bytes a second, unless it says otherwise |\n|---|---|\n");
+            for (name, value) in &self.primitives {
+                let _ = writeln!(out, "| {name} | {value:.1} |");
+            }
+        }
+        out
+    }
+}
+
+fn median(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
+    let mut values: Vec<f64> = samples.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        count if count % 2 == 1 => values[count / 2],
+        count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_lies_in_the_middle() {
+        let samples = |walls: &[f64]| walls.iter().map(|wall| Sample { wall: *wall, ..Sample::default() }).collect();
+        let middle = |walls: &[f64]| {
+            let samples: Vec<Sample> = samples(walls);
+            median(&samples, |sample| sample.wall)
+        };
+        assert_eq!([middle(&[3.0, 1.0, 2.0]), middle(&[4.0, 1.0, 2.0, 3.0]), middle(&[])], [2.0, 2.5, 0.0]);
+    }
+
+    #[test]
+    fn the_table_compares_with_ours() {
+        let mut results = Results::default();
+        results.add(Row::Check, Tool::Holdfast, Sample { wall: 2.0, ..Sample::default() });
+        results.add(Row::Check, Tool::Restic, Sample { wall: 5.0, ..Sample::default() });
+        assert!(results.table().contains("| check | restic | 1 | 5.00 | 2.50 |"), "{}", results.table());
+    }
+}

@@ -1,0 +1,386 @@
+//! Answers `restore_command`: fetches segments ahead of the recovery, and tells a hole from the end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use driver_api::{Control, PieceSpan, ReadError, SnapshotReader, StreamSource};
+use parking_lot::{Condvar, Mutex};
+use vault_format::NodeKind;
+
+use super::fetch::{FAILED, FOUND, MISSING};
+use crate::follow::path_of;
+use crate::ledger::{self, LedgerError, Stored, node_named};
+use crate::timeline::History;
+use crate::wal::{Segment, SegmentSize};
+use crate::window::Plan;
+
+/// Threads that fetch.
+const THREADS: usize = 4;
+/// Segments that are fetched before they are asked for.
+const AHEAD: u64 = 8;
+/// Segments that stay after they were asked for: the server asks for the last one again at the end.
+const BEHIND: u64 = 2;
+/// How often to look whether all is over.
+const LOOK: Duration = Duration::from_millis(50);
+/// Longest request.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Why the log cannot be given.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// The vault failed.
+    #[error("read the log in the vault")]
+    Vault(#[from] ReadError),
+    /// What is in the vault makes no sense.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The socket.
+    #[error("{action} `{path}`")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What a recovery needs.
+pub struct Recovery<'a> {
+    /// The stream.
+    pub source: &'a dyn StreamSource,
+    /// What is durable of it.
+    pub stored: &'a Stored,
+    /// How the newest timeline came to be.
+    pub history: &'a History,
+    /// Bytes of a segment.
+    pub size: SegmentSize,
+    /// How the target is reached.
+    pub plan: &'a Plan,
+    /// A directory for the socket, made new, with a short path.
+    pub directory: &'a Path,
+    /// Who the server runs as; nobody else may ask. None: the same user.
+    pub owner: Option<(u32, u32)>,
+    /// Stops it.
+    pub control: &'a dyn Control,
+}
+
+impl std::fmt::Debug for Recovery<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recovery").field("plan", &self.plan).field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+/// Gives the log while `body` runs, which is given the socket.
+///
+/// # Errors
+/// When the socket cannot be made or the stream cannot be read. What goes wrong later is told to the server, which stops,
+/// and stands in the list that is given back beside what `body` gave.
+pub fn serve<T: Send>(
+    recovery: &Recovery<'_>,
+    body: impl FnOnce(&Path) -> T + Send,
+) -> Result<(T, Vec<String>), ArchiveError> {
+    let directory = recovery.directory;
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| ArchiveError::Io { action, path, source }
+    };
+    fs::create_dir_all(directory).map_err(failed("create", directory))?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(failed("set the mode of", directory))?;
+    let path = directory.join("wal.sock");
+    let listener = UnixListener::bind(&path).map_err(failed("listen at", &path))?;
+    listener.set_nonblocking(true).map_err(failed("listen at", &path))?;
+    if let Some((user, group)) = recovery.owner {
+        for owned in [directory, &path] {
+            std::os::unix::fs::chown(owned, Some(user), Some(group)).map_err(failed("give away", owned))?;
+        }
+    }
+    let mut body = Some(body);
+    let mut result = None;
+    recovery.source.look(&mut |state| {
+        let Some(body) = body.take() else { return Ok(()) };
+        let shelf = Shelf {
+            recovery,
+            reader: state.as_ref().map(|state| state.reader),
+            ahead: Mutex::new(Ahead::default()),
+            moved: Condvar::new(),
+            problems: Mutex::new(Vec::new()),
+        };
+        let value = thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| shelf.prefetch());
+            }
+            scope.spawn(|| shelf.answer(&listener));
+            let value = body(&path);
+            shelf.ahead.lock().over = true;
+            shelf.moved.notify_all();
+            value
+        });
+        result = Some((value, shelf.problems.into_inner()));
+        Ok(())
+    })?;
+    result.ok_or_else(|| LedgerError::Damaged { problem: "the stream showed nothing".to_owned() }.into())
+}
+
+/// Segments that were fetched.
+#[derive(Default)]
+struct Ahead {
+    /// What the server asked for last; fetching goes on from here.
+    asked: Option<u64>,
+    /// The next one that nobody fetches yet.
+    next: Option<u64>,
+    ready: BTreeMap<u64, Result<Vec<u8>, String>>,
+    fetching: Vec<u64>,
+    over: bool,
+}
+
+struct Shelf<'a> {
+    recovery: &'a Recovery<'a>,
+    reader: Option<&'a dyn SnapshotReader>,
+    ahead: Mutex<Ahead>,
+    moved: Condvar,
+    problems: Mutex<Vec<String>>,
+}
+
+enum Answer {
+    Found(Vec<u8>),
+    Missing,
+    Failed(String),
+}
+
+impl Shelf<'_> {
+    fn is_over(&self) -> bool {
+        self.ahead.lock().over || self.recovery.control.is_stopped()
+    }
+
+    /// The first segment that is not needed, whole or not.
+    fn end(&self) -> u64 {
+        self.recovery.plan.until.0.div_ceil(self.recovery.size.bytes())
+    }
+
+    fn prefetch(&self) {
+        let first = self.recovery.plan.from.0 / self.recovery.size.bytes();
+        loop {
+            let mut ahead = self.ahead.lock();
+            let number = loop {
+                if ahead.over || self.recovery.control.is_stopped() {
+                    return;
+                }
+                let asked = ahead.asked.unwrap_or(first);
+                let next = ahead.next.unwrap_or(first).max(asked);
+                if next < self.end() && next <= asked + AHEAD {
+                    break next;
+                }
+                self.moved.wait_for(&mut ahead, LOOK);
+            };
+            ahead.next = Some(number + 1);
+            if ahead.ready.contains_key(&number) || ahead.fetching.contains(&number) {
+                continue;
+            }
+            ahead.fetching.push(number);
+            drop(ahead);
+            let fetched = self.wanted(number);
+            let mut ahead = self.ahead.lock();
+            ahead.fetching.retain(|other| *other != number);
+            ahead.ready.insert(number, fetched);
+            self.moved.notify_all();
+        }
+    }
+
+    /// A segment on the way to the target; it must be there.
+    fn wanted(&self, number: u64) -> Result<Vec<u8>, String> {
+        let timeline = self.recovery.history.timeline_of_segment(number, self.recovery.size);
+        let segment = Segment { timeline, number };
+        match self.read(segment) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(format!(
+                "segment `{}` is missing in the vault although the log goes on to {}; this is a gap, not the end",
+                segment.name(self.recovery.size),
+                self.recovery.plan.until
+            )),
+            Err(error) => Err(format!("segment `{}`: {}", segment.name(self.recovery.size), chain(&error))),
+        }
+    }
+
+    /// A segment from the snapshot and the pieces, as they were when the recovery began; or as they are now, when the
+    /// follower has taken up pieces meanwhile.
+    fn read(&self, segment: Segment) -> Result<Option<Vec<u8>>, ReadError> {
+        let mut read = self.read_from(segment, self.reader, &self.recovery.stored.pieces);
+        for _ in 0..ledger::TRIES {
+            let Err(ReadError::Damaged { .. }) = read else { break };
+            let Ok(now) = ledger::load(self.recovery.source) else { break };
+            self.recovery.source.look(&mut |state| {
+                read = self.read_from(segment, state.as_ref().map(|state| state.reader), &now.pieces);
+                Ok(())
+            })?;
+        }
+        read
+    }
+
+    fn read_from(
+        &self,
+        segment: Segment,
+        reader: Option<&dyn SnapshotReader>,
+        pieces: &[PieceSpan],
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let size = self.recovery.size;
+        let path = path_of(segment, size);
+        let mut bytes = match reader {
+            Some(reader) => self.read_file(reader, &path.each_ref().map(String::as_str))?.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let end = segment.end(size).0;
+        for span in pieces.iter().filter(|span| span.lane == segment.timeline) {
+            let known = segment.start(size).0 + bytes.len() as u64;
+            let PieceSpan { start, end: piece_end, .. } = *span;
+            if start <= known && known < piece_end && known < end {
+                let piece = self.recovery.source.piece(*span)?;
+                bytes.extend(&piece[(known - start) as usize..(piece_end.min(end) - start) as usize]);
+            }
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let until = segment.start(size).0 + bytes.len() as u64;
+        let needed = self.recovery.plan.until.0.min(end);
+        let on_the_way = self.recovery.history.timeline_of_segment(segment.number, size) == segment.timeline;
+        if on_the_way && until < needed {
+            return Ok(None);
+        }
+        // What was never received is nothing to recovery.
+        bytes.resize(size.bytes() as usize, 0);
+        Ok(Some(bytes))
+    }
+
+    fn read_file(&self, reader: &dyn SnapshotReader, path: &[&str]) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(node) = node_named(reader, path)? else { return Ok(None) };
+        let NodeKind::File { content, size } = &node.kind else { return Ok(None) };
+        let mut bytes = Vec::with_capacity((*size).min(self.recovery.size.bytes()) as usize);
+        for id in content {
+            bytes.extend(reader.blob(id)?);
+        }
+        Ok(Some(bytes))
+    }
+
+    fn answer(&self, listener: &UnixListener) {
+        while !self.is_over() {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.talk(stream) {
+                        tracing::warn!(%error, "a request of the recovering server was cut short");
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(2)),
+                Err(error) => {
+                    self.problems.lock().push(format!("the socket of the recovery: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn talk(&self, mut stream: UnixStream) -> io::Result<()> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut name = String::new();
+        BufReader::new(io::Read::take(&stream, NAME_BYTES_MAX as u64)).read_line(&mut name)?;
+        match self.find(name.trim_end()) {
+            Answer::Found(bytes) => {
+                stream.write_all(&[FOUND])?;
+                stream.write_all(&(bytes.len() as u64).to_le_bytes())?;
+                stream.write_all(&bytes)
+            }
+            Answer::Missing => stream.write_all(&[MISSING]),
+            Answer::Failed(sentence) => {
+                tracing::error!(name = name.trim_end(), sentence, "the recovery is stopped");
+                stream.write_all(&[FAILED])?;
+                stream.write_all(sentence.as_bytes())?;
+                self.problems.lock().push(sentence);
+                Ok(())
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Answer {
+        if let Some(timeline) = History::parse_file_name(name) {
+            return self.find_history(timeline, name);
+        }
+        // Marks of backups and partial segments are of no use to a recovery.
+        let Ok(segment) = Segment::parse(name, self.recovery.size) else { return Answer::Missing };
+        if segment.number >= self.end() {
+            return Answer::Missing;
+        }
+        if segment.timeline != self.recovery.history.timeline_of_segment(segment.number, self.recovery.size) {
+            return match self.read(segment) {
+                Ok(Some(bytes)) => Answer::Found(bytes),
+                // Recovery looks on the older timelines too.
+                Ok(None) => Answer::Missing,
+                Err(error) => Answer::Failed(format!("segment `{name}`: {}", chain(&error))),
+            };
+        }
+        let mut ahead = self.ahead.lock();
+        ahead.asked = Some(segment.number);
+        if ahead.next.is_none_or(|next| next > segment.number + AHEAD + 1) {
+            ahead.next = Some(segment.number);
+        }
+        self.moved.notify_all();
+        let fetched = loop {
+            if let Some(fetched) = ahead.ready.get(&segment.number) {
+                break fetched.clone();
+            }
+            if ahead.over || self.recovery.control.is_stopped() {
+                return Answer::Failed("the restore was stopped".to_owned());
+            }
+            if !ahead.fetching.contains(&segment.number) {
+                // Asked for again after it went, or before anybody came to it.
+                ahead.fetching.push(segment.number);
+                drop(ahead);
+                let fetched = self.wanted(segment.number);
+                ahead = self.ahead.lock();
+                ahead.fetching.retain(|other| *other != segment.number);
+                ahead.ready.insert(segment.number, fetched);
+                self.moved.notify_all();
+                continue;
+            }
+            self.moved.wait_for(&mut ahead, LOOK);
+        };
+        ahead.ready.retain(|number, _| *number + BEHIND >= segment.number);
+        drop(ahead);
+        match fetched {
+            Ok(bytes) => Answer::Found(bytes),
+            Err(sentence) => Answer::Failed(sentence),
+        }
+    }
+
+    fn find_history(&self, timeline: u32, name: &str) -> Answer {
+        if timeline > self.recovery.plan.timeline || timeline < 2 {
+            return Answer::Missing;
+        }
+        let Some(reader) = self.reader else { return Answer::Missing };
+        match self.read_file(reader, &["data", "wal", "history", name]) {
+            Ok(Some(bytes)) => Answer::Found(bytes),
+            Ok(None) => Answer::Missing,
+            Err(error) => Answer::Failed(format!("history `{name}`: {}", chain(&error))),
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,470 @@
+//! A base backup over the replication protocol:
+//! <https://www.postgresql.org/docs/15/protocol-replication.html#PROTOCOL-REPLICATION-BASE-BACKUP>. The server sends a tar
+//! archive for its data directory and one for each tablespace, the log in between included, then a manifest.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use bytes::{Buf as _, Bytes};
+use driver_api::{Capture, DriverError};
+use jiff::Timestamp;
+use job_model::Progress;
+use parking_lot::Mutex;
+use vault_format::Id;
+
+use super::Store;
+use super::files::ReadFile;
+use super::manifest;
+use super::online::{self, Online};
+use super::tree::Attributes;
+use crate::census::Taker;
+use crate::connection::{Connection, Event, Mode};
+use crate::error::PgError;
+use crate::page::PAGE_BYTES;
+use crate::selection;
+use crate::settings::PostgresSettings;
+use crate::wal::Lsn;
+
+/// Bytes handed to a thread at once: whole chunks of every size.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// A server with less is counted at the beginning of its backup: all of it can be on its way at once.
+const SMALL_BYTES: u64 = 256 << 20;
+
+/// Pieces that wait for a thread, for each of them.
+const QUEUED_PIECES: usize = 8;
+
+pub(super) fn run(
+    settings: &PostgresSettings,
+    store: Store<'_>,
+    mut online: Online<'_>,
+) -> Result<Capture, DriverError> {
+    let location = online.location;
+    online.facts.start_time = Some(online.now()?);
+    online.facts.tablespaces = online.tablespaces()?;
+    let mut stream = Connection::open(&location.server, &online.credentials, Mode::Replication)?;
+    // The pages' checksums are judged here: the server would end the backup for one that is wrong.
+    stream.send(
+        "BASE_BACKUP (LABEL 'holdfast', PROGRESS, CHECKPOINT 'fast', WAL, WAIT false, MANIFEST 'yes', \
+         MANIFEST_CHECKSUMS 'CRC32C', VERIFY_CHECKSUMS false)",
+    )?;
+    let start = begin(&mut stream)?;
+    store.since.store(start.lsn.0, Ordering::Relaxed);
+    store.request.control.advance(Progress { bytes_total: Some(start.bytes), ..Progress::default() });
+    let threads = store.request.parallelism.max(1);
+    let (sender, receiver) = sync_channel(threads * QUEUED_PIECES);
+    let shared = Mutex::new(receiver);
+    let pages = Mutex::new(PageReader { online: &mut online, usable: true });
+    let stored: Mutex<Stored> = Mutex::default();
+    let census: Mutex<Option<Taker>> = Mutex::default();
+    let profile = settings.credentials(&location.profile)?;
+    let arrived = std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| store_pieces(&store, &shared, &stored, &pages));
+        }
+        let mut count = || {
+            if let Some(mut taker) = online::begin_census(settings, location, &profile) {
+                let census = &census;
+                scope.spawn(move || {
+                    taker.count();
+                    *census.lock() = Some(taker);
+                });
+            }
+        };
+        let mut receiving = Receiving {
+            store: &store,
+            sender: Some(sender),
+            stored: &stored,
+            arrived: Vec::new(),
+            manifest: Vec::new(),
+            roots: BTreeMap::new(),
+            received: 0,
+        };
+        let received = receiving.all(&mut stream, &start, &mut count);
+        receiving.sender = None;
+        received.map(|()| (receiving.arrived, receiving.manifest, receiving.roots))
+    });
+    let mut stored = stored.into_inner();
+    if let Some(error) = stored.failed.take() {
+        return Err(error);
+    }
+    let (arrived, manifest_text, roots) = arrived?;
+    let manifest_text = String::from_utf8(manifest_text)
+        .map_err(|_| PgError::Unexpected { problem: "the manifest is not UTF-8".to_owned() })?;
+    let mut read = BTreeMap::new();
+    for (number, file) in arrived.into_iter().enumerate() {
+        let mut content = stored.pieces.remove(&number).unwrap_or_default();
+        content.sort_by_key(|(offset, _)| *offset);
+        let content = content.into_iter().flat_map(|(_, ids)| ids).collect();
+        store.file(&file.path, content, file.bytes, file.attributes);
+        let mtime = file.attributes.mtime;
+        read.insert(file.path, ReadFile { bytes: file.bytes, crc: file.crc, mtime });
+    }
+    let range = manifest::verify(&manifest_text, &read)?;
+    online.facts.stop_time = Some(online.now()?);
+    let root = roots
+        .get("")
+        .copied()
+        .ok_or_else(|| PgError::Unexpected { problem: "the backup has no data directory".to_owned() })?;
+    let mtime = online.facts.stop_time.unwrap_or(root.mtime);
+    store.made_file(manifest::NAME, manifest_text.as_bytes(), Attributes { mode: 0o600, mtime, ..root })?;
+    let census = online::end_census(census.into_inner(), range.end);
+    let mut facts = online.facts;
+    facts.timeline = range.timeline;
+    facts.start_lsn = Some(range.start.to_string());
+    facts.stop_lsn = Some(range.end.to_string());
+    store.finish(settings, root, facts, census, "full read by hashing, page by page")
+}
+
+struct Start {
+    lsn: Lsn,
+    bytes: u64,
+}
+
+/// The two results before the data: where the log must be replayed from, and the tablespaces with their sizes in KiB.
+fn begin(stream: &mut Connection) -> Result<Start, PgError> {
+    let (mut lsn, mut bytes) = (None, 0_u64);
+    loop {
+        match stream.next()? {
+            Event::Row(row) => match lsn {
+                None => lsn = row.first().and_then(|text| text.as_deref()?.parse().ok()),
+                Some(_) => {
+                    let kib: u64 = row.get(2).and_then(|text| text.as_deref()?.parse().ok()).unwrap_or(0);
+                    bytes += kib * 1024;
+                }
+            },
+            Event::CopyOut => break,
+            Event::Ready => return Err(PgError::Unexpected { problem: "the server sent no backup".to_owned() }),
+            _ => {}
+        }
+    }
+    let lsn = lsn.ok_or_else(|| PgError::Unexpected { problem: "the server named no start".to_owned() })?;
+    Ok(Start { lsn, bytes })
+}
+
+/// Reads pages again, over the connection for queries; a role without the right to do so cannot.
+struct PageReader<'a, 'b> {
+    online: &'a mut Online<'b>,
+    usable: bool,
+}
+
+impl PageReader<'_, '_> {
+    fn read(&mut self, path: &str, page: u32) -> Option<Vec<u8>> {
+        if !self.usable {
+            return None;
+        }
+        let offset = u64::from(page) * PAGE_BYTES as u64;
+        let path = path.replace('\'', "''");
+        let sql = format!("SELECT encode(pg_read_binary_file('{path}', {offset}, {PAGE_BYTES}, true), 'hex')");
+        match self.online.queries.query(&sql) {
+            Ok(rows) => hex::decode(rows.value(0, 0)?).ok(),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "pages cannot be read again; make the role a member of `pg_read_server_files`"
+                );
+                self.usable = false;
+                None
+            }
+        }
+    }
+}
+
+struct Piece {
+    number: usize,
+    path: String,
+    offset: u64,
+    chunk_bytes: usize,
+    bytes: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Stored {
+    pieces: BTreeMap<usize, Vec<(u64, Vec<Id>)>>,
+    failed: Option<DriverError>,
+}
+
+fn store_pieces(
+    store: &Store<'_>,
+    receiver: &Mutex<Receiver<Piece>>,
+    stored: &Mutex<Stored>,
+    pages: &Mutex<PageReader<'_, '_>>,
+) {
+    loop {
+        let received = receiver.lock().recv();
+        let Ok(piece) = received else { return };
+        if stored.lock().failed.is_some() {
+            continue;
+        }
+        // What cannot be read again counts as it was read: a page that is right needs no second look.
+        let read_again = |path: &str, page: u32| {
+            let again = pages.lock().read(path, page);
+            again.or_else(|| {
+                let from = (u64::from(page) * PAGE_BYTES as u64).checked_sub(piece.offset)?;
+                let from = usize::try_from(from).ok()?;
+                piece.bytes.get(from..from + PAGE_BYTES).map(<[u8]>::to_vec)
+            })
+        };
+        match store.piece(&piece.path, piece.offset, &piece.bytes, piece.chunk_bytes, &read_again) {
+            Ok(ids) => stored.lock().pieces.entry(piece.number).or_default().push((piece.offset, ids)),
+            Err(error) => {
+                stored.lock().failed.get_or_insert(error);
+            }
+        }
+    }
+}
+
+struct Arrived {
+    path: String,
+    bytes: u64,
+    crc: u32,
+    attributes: Attributes,
+}
+
+/// The archives as they come.
+struct Receiving<'a, 'r> {
+    store: &'a Store<'r>,
+    sender: Option<SyncSender<Piece>>,
+    stored: &'a Mutex<Stored>,
+    arrived: Vec<Arrived>,
+    manifest: Vec<u8>,
+    /// Attributes of the roots of the archives by their place.
+    roots: BTreeMap<String, Attributes>,
+    received: u64,
+}
+
+impl Receiving<'_, '_> {
+    fn all(&mut self, stream: &mut Connection, start: &Start, count: &mut dyn FnMut()) -> Result<(), DriverError> {
+        let mut source = Source { stream, current: Bytes::new(), next: Next::Nothing, failed: None };
+        source.advance()?;
+        let mut counting = Some(count);
+        loop {
+            match std::mem::replace(&mut source.next, Next::Nothing) {
+                Next::Archive(name) => {
+                    let result = self.archive(&name, &mut source, start, &mut counting);
+                    source.check(result)?;
+                    let drained = source.drain();
+                    source.check(drained)?;
+                }
+                Next::Manifest => {
+                    let read = source.read_to_end(&mut self.manifest).map(drop).map_err(|e| PgError::Broken(e).into());
+                    source.check(read)?;
+                }
+                Next::End => break,
+                Next::Nothing => source.advance()?,
+            }
+        }
+        loop {
+            if matches!(source.stream.next()?, Event::Ready) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn archive(
+        &mut self,
+        name: &str,
+        source: &mut Source<'_>,
+        start: &Start,
+        counting: &mut Option<&mut dyn FnMut()>,
+    ) -> Result<(), DriverError> {
+        let below = match name.strip_suffix(".tar") {
+            Some("base") => String::new(),
+            Some(oid) if oid.bytes().all(|b| b.is_ascii_digit()) => format!("pg_tblspc/{oid}"),
+            _ => return Err(PgError::Unexpected { problem: format!("an archive called `{name}`") }.into()),
+        };
+        let mut archive = tar::Archive::new(source);
+        let failed = |error: io::Error| PgError::Broken(error);
+        let entries = archive.entries().map_err(failed)?;
+        for entry in entries {
+            let mut entry = entry.map_err(failed)?;
+            let header = entry.header();
+            let attributes = Attributes {
+                mode: header.mode().map_err(failed)?,
+                uid: u32::try_from(header.uid().map_err(failed)?).unwrap_or(u32::MAX),
+                gid: u32::try_from(header.gid().map_err(failed)?).unwrap_or(u32::MAX),
+                mtime: i64::try_from(header.mtime().map_err(failed)?)
+                    .ok()
+                    .and_then(|seconds| Timestamp::from_second(seconds).ok())
+                    .unwrap_or(Timestamp::UNIX_EPOCH),
+            };
+            let inside = entry
+                .path()
+                .map_err(failed)?
+                .to_string_lossy()
+                .trim_start_matches("./")
+                .trim_end_matches('/')
+                .to_owned();
+            let path = match (below.as_str(), inside.as_str()) {
+                (_, "" | ".") => below.clone(),
+                ("", inside) => inside.to_owned(),
+                (below, inside) => format!("{below}/{inside}"),
+            };
+            judge_path(&path)?;
+            // What follows the last tenth is little, and small servers send all they have at once. The control file is
+            // the last before the log.
+            let is_near_end = self.received * 10 >= start.bytes * 9 || path == "global/pg_control";
+            if (is_near_end || start.bytes < SMALL_BYTES)
+                && let Some(count) = counting.take()
+            {
+                count();
+            }
+            match entry.header().entry_type() {
+                tar::EntryType::Directory => {
+                    self.note_root(&below, &path, attributes);
+                    self.store.directory(&path, attributes);
+                }
+                tar::EntryType::Regular => {
+                    // The root has no entry of its own in every version; `PG_VERSION` has its owner.
+                    self.roots.entry(below.clone()).or_insert(Attributes { mode: 0o700, ..attributes });
+                    self.file(path, entry.size(), attributes, &mut entry)?;
+                }
+                // Tablespaces: each comes as an archive of its own and is kept in this place.
+                tar::EntryType::Symlink if path.starts_with("pg_tblspc/") => {
+                    self.store.directory(&path, Attributes { mode: 0o700, ..attributes });
+                }
+                other => {
+                    let problem = format!("an entry `{path}` of type {other:?}");
+                    return Err(PgError::Unexpected { problem }.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_root(&mut self, below: &str, path: &str, attributes: Attributes) {
+        if path == below {
+            self.roots.insert(below.to_owned(), attributes);
+        }
+    }
+
+    fn file(
+        &mut self,
+        path: String,
+        size: u64,
+        attributes: Attributes,
+        source: &mut dyn Read,
+    ) -> Result<(), DriverError> {
+        let number = self.arrived.len();
+        let mut file = Arrived { path, bytes: 0, crc: 0, attributes };
+        let chunk_bytes = selection::chunk_bytes(&file.path, size);
+        let piece_bytes = PIECE_BYTES.next_multiple_of(chunk_bytes);
+        loop {
+            self.store.stop_if_told()?;
+            let mut bytes = Vec::with_capacity(piece_bytes.min(usize::try_from(size).unwrap_or(piece_bytes)));
+            Read::take(&mut *source, piece_bytes as u64).read_to_end(&mut bytes).map_err(PgError::Broken)?;
+            if bytes.is_empty() {
+                break;
+            }
+            file.crc = crc32c::crc32c_append(file.crc, &bytes);
+            let (offset, length) = (file.bytes, bytes.len());
+            file.bytes += length as u64;
+            self.received += length as u64;
+            let piece = Piece { number, path: file.path.clone(), offset, chunk_bytes, bytes };
+            let sent = self.sender.as_ref().is_some_and(|sender| sender.send(piece).is_ok());
+            if let Some(error) = self.stored.lock().failed.take() {
+                return Err(error);
+            }
+            if !sent {
+                return Err(DriverError::Stopped);
+            }
+            if length < piece_bytes {
+                break;
+            }
+        }
+        self.arrived.push(file);
+        Ok(())
+    }
+}
+
+/// A server that is not one could send anything.
+fn judge_path(path: &str) -> Result<(), DriverError> {
+    let bad = path.starts_with('/') || path.contains('\0') || path.split('/').any(|name| name == ".." || name == ".");
+    if bad {
+        return Err(DriverError::Escape { path: path.to_owned(), problem: "the server named it so".to_owned() });
+    }
+    Ok(())
+}
+
+/// What comes after the bytes at hand.
+enum Next {
+    Nothing,
+    Archive(String),
+    Manifest,
+    End,
+}
+
+/// The bytes of one archive, or of the manifest.
+struct Source<'a> {
+    stream: &'a mut Connection,
+    current: Bytes,
+    next: Next,
+    /// What the connection said, while the archive's reader only knows that it cannot go on.
+    failed: Option<PgError>,
+}
+
+impl Source<'_> {
+    /// Takes messages until there are bytes, or something new begins.
+    fn advance(&mut self) -> Result<(), PgError> {
+        while self.current.is_empty() && matches!(self.next, Next::Nothing) {
+            match self.stream.next()? {
+                Event::CopyData(message) => self.message(message)?,
+                Event::CopyDone => self.next = Next::End,
+                Event::Ready => return Err(PgError::Unexpected { problem: "the backup ended early".to_owned() }),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, mut message: Bytes) -> Result<(), PgError> {
+        if message.is_empty() {
+            return Ok(());
+        }
+        match message.get_u8() {
+            b'd' => self.current = message,
+            b'n' => {
+                let name = message.split(|byte| *byte == 0).next().unwrap_or_default();
+                self.next = Next::Archive(String::from_utf8_lossy(name).into_owned());
+            }
+            b'm' => self.next = Next::Manifest,
+            // Progress: counted here by what arrives.
+            b'p' => {}
+            other => {
+                let problem = format!("a message `{}` in the backup", other.escape_ascii());
+                return Err(PgError::Unexpected { problem });
+            }
+        }
+        Ok(())
+    }
+
+    /// Skips what is left of an archive: a tar reader stops at the first sign of the end.
+    fn drain(&mut self) -> Result<(), DriverError> {
+        let copied = io::copy(self, &mut io::sink()).map_err(PgError::Broken)?;
+        tracing::trace!(copied, "the end of an archive");
+        Ok(())
+    }
+
+    /// The connection's own words in place of the reader's.
+    fn check(&mut self, result: Result<(), DriverError>) -> Result<(), DriverError> {
+        match (result, self.failed.take()) {
+            (Err(_), Some(failed)) => Err(failed.into()),
+            (result, _) => result,
+        }
+    }
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Err(error) = self.advance() {
+            let words = error.to_string();
+            self.failed = Some(error);
+            return Err(io::Error::other(words));
+        }
+        let bytes = self.current.len().min(buffer.len());
+        self.current.copy_to_slice(&mut buffer[..bytes]);
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,112 @@
+//! What a worker can be told about PostgreSQL: `[postgres]` in its configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::PgError;
+use crate::server::{self, CredentialProfile, Credentials};
+
+/// What to do about pages that are damaged at the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DamagePolicy {
+    /// The recovery point is kept and lists them; it is PARTIAL.
+    #[default]
+    Partial,
+    /// The capture fails.
+    Fail,
+}
+
+/// `[postgres]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PostgresSettings {
+    /// Who logs in where, by name: `[postgres.profiles.NAME]`. Locations name one.
+    pub profiles: BTreeMap<String, CredentialProfile>,
+    /// Directory of PostgreSQL's programs; `{major}` stands for the major version. Without it Debian's place, Red Hat's
+    /// and the path of searches are looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bin_dir: Option<PathBuf>,
+    /// A directory for dumps on their way and for what servers in sandboxes need besides their data; the user that servers
+    /// run as must be able to pass through it. `/tmp` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work_dir: Option<PathBuf>,
+    /// The user restored servers belong to and run as when this worker is root.
+    pub run_as: String,
+    /// What to do about pages that are damaged at the source: `partial` or `fail`.
+    pub on_damaged_page: DamagePolicy,
+    /// Whether rows are counted at each capture, so that restore tests can compare.
+    pub count_rows: bool,
+    /// Larger tables are counted in a sample of about so many bytes.
+    pub count_bytes_max: u64,
+    /// Seconds a server in a sandbox may take to replay the log and answer.
+    pub start_timeout_seconds: u64,
+    /// Seconds all checks inside a sandbox's server may take together.
+    pub check_timeout_seconds: u64,
+    /// Memory in MiB a server in a sandbox may use for its buffers.
+    pub sandbox_buffers_mib: u32,
+}
+
+impl Default for PostgresSettings {
+    fn default() -> Self {
+        Self {
+            profiles: BTreeMap::new(),
+            bin_dir: None,
+            work_dir: None,
+            run_as: "postgres".to_owned(),
+            on_damaged_page: DamagePolicy::Partial,
+            count_rows: true,
+            count_bytes_max: 256 << 20,
+            start_timeout_seconds: 3600,
+            check_timeout_seconds: 4 * 3600,
+            sandbox_buffers_mib: 128,
+        }
+    }
+}
+
+impl PostgresSettings {
+    /// Whether they can be used: the key and what is wrong with it.
+    ///
+    /// # Errors
+    /// The first key that cannot.
+    pub fn validate(&self) -> Result<(), (String, String)> {
+        for (name, profile) in &self.profiles {
+            profile
+                .validate()
+                .map_err(|(key, problem)| (format!("postgres.profiles.{name}.{key}"), problem.to_owned()))?;
+        }
+        let wrong = |key: &str, mend: &str| Err((format!("postgres.{key}"), mend.to_owned()));
+        if self.run_as.is_empty() || self.run_as == "root" {
+            return wrong("run_as", "name an unprivileged user, for example `postgres`");
+        }
+        if self.work_dir.as_ref().is_some_and(|directory| !directory.is_absolute()) {
+            return wrong("work_dir", "name an absolute directory");
+        }
+        if self.start_timeout_seconds == 0 {
+            return wrong("start_timeout_seconds", "give servers at least a second");
+        }
+        if self.check_timeout_seconds == 0 {
+            return wrong("check_timeout_seconds", "give checks at least a second");
+        }
+        if !(1..=1 << 20).contains(&self.sandbox_buffers_mib) {
+            return wrong("sandbox_buffers_mib", "write 1 or more, for example 128");
+        }
+        Ok(())
+    }
+
+    /// The directory for what is needed for a while.
+    #[must_use]
+    pub fn work_dir(&self) -> PathBuf {
+        self.work_dir.clone().unwrap_or_else(|| PathBuf::from("/tmp"))
+    }
+
+    /// The credentials of a profile.
+    ///
+    /// # Errors
+    /// When there is none of that name, or its secret cannot be read.
+    pub fn credentials(&self, profile: &str) -> Result<Credentials, PgError> {
+        server::credentials(&self.profiles, profile)
+    }
+}

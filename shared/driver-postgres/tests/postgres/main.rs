@@ -1,0 +1,11 @@
+//! The driver against real servers of PostgreSQL 15, restored and judged by PostgreSQL's own programs.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod captures;
+mod cluster;
+mod conformance;
+mod logical;
+mod proofs;
+mod refusals;
+mod restores;

@@ -1,0 +1,387 @@
+//! Change tracking on real XFS and btrfs: whatever happens to an image between two captures, what is stored is what a full
+//! read stores, and only what may have changed is read.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use driver_api::conformance::{CountingControl, MemorySnapshot, MemoryVault, Point, files};
+use driver_api::{
+    CaptureRequest, CaptureWriter, Driver, DriverError, ParentPoint, QuiesceOutcome, Tracking, TrackingSettings,
+    file_location,
+};
+use driver_volume::VolumeDriver;
+use job_model::{ChangeMethod, SourceView};
+use parking_lot::Mutex;
+use vault_format::{Node, NodeKind, Tree};
+
+use super::oracle::{Loop, MIB, image, noise, run};
+
+/// A file system in a file.
+struct Mount {
+    place: tempfile::TempDir,
+    _device: Loop,
+    _backing: tempfile::NamedTempFile,
+}
+
+impl Mount {
+    fn new(make: &[&str], options: &str) -> Self {
+        let backing = tempfile::NamedTempFile::new().unwrap();
+        backing.as_file().set_len(2 << 30).unwrap();
+        run(make[0], &[&make[1..], &[backing.path().to_str().unwrap()]].concat());
+        let device = Loop::attach(backing.path());
+        let place = tempfile::tempdir().unwrap();
+        run("mount", &["-o", options, &device.0, place.path().to_str().unwrap()]);
+        Self { place, _device: device, _backing: backing }
+    }
+
+    fn xfs() -> Self {
+        Self::new(&["mkfs.xfs", "-q", "-m", "reflink=1"], "defaults")
+    }
+
+    fn btrfs(options: &str) -> Self {
+        Self::new(&["mkfs.btrfs", "-q"], options)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn clones(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.path(".holdfast-clones")) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        run("umount", &[self.place.path().to_str().unwrap()]);
+    }
+}
+
+/// What the service does for a driver.
+struct Keeper {
+    base: Option<serde_json::Value>,
+    name: String,
+    settings: TrackingSettings,
+    /// What happened, in order.
+    events: Mutex<Vec<String>>,
+    clones: PathBuf,
+}
+
+impl Tracking for Keeper {
+    fn base(&self) -> Option<&serde_json::Value> {
+        self.base.as_ref()
+    }
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn settings(&self) -> &TrackingSettings {
+        &self.settings
+    }
+    fn intend(&self, _remains: &serde_json::Value) -> Result<(), DriverError> {
+        assert!(!self.clones.join(&self.name).exists(), "nothing is made before it was intended");
+        self.events.lock().push("intend".to_owned());
+        Ok(())
+    }
+    fn view_taken(&self) -> Result<(), DriverError> {
+        self.events.lock().push("taken".to_owned());
+        Ok(())
+    }
+}
+
+/// An image that is captured again and again.
+struct Chain<'a> {
+    mount: &'a Mount,
+    image: PathBuf,
+    vault: MemoryVault,
+    newest: Option<Point>,
+    number: u32,
+    settings: TrackingSettings,
+}
+
+/// What is looked at of a capture.
+struct Seen {
+    method: ChangeMethod,
+    view: SourceView,
+    read: u64,
+    fallback: Option<String>,
+}
+
+impl<'a> Chain<'a> {
+    fn new(mount: &'a Mount, name: &str) -> Self {
+        let settings = TrackingSettings { directories: Vec::new(), min_free_percent: 1 };
+        Self { mount, image: mount.path(name), vault: MemoryVault::new(), newest: None, number: 0, settings }
+    }
+
+    fn capture(&mut self) -> Seen {
+        self.number += 1;
+        let keeper = Keeper {
+            base: self.newest.as_ref().and_then(|point| point.capture.remains.clone()),
+            name: format!("clone-{}", self.number),
+            settings: self.settings.clone(),
+            events: Mutex::default(),
+            clones: self.mount.path(".holdfast-clones"),
+        };
+        let control = CountingControl::default();
+        let point = capture(&self.vault, &self.image, self.newest.as_ref(), Some(&keeper), &control);
+        // The referee: everything read, into a vault that knows nothing.
+        let full = capture(&MemoryVault::new(), &self.image, None, None, &CountingControl::default());
+        assert_eq!(point.capture.data_tree(), full.capture.data_tree(), "capture {} differs", self.number);
+        assert_eq!(point.capture.items, full.capture.items);
+        assert_eq!(point.description["driver"]["extents"], full.description["driver"]["extents"]);
+        if point.capture.reading.view == SourceView::ReflinkClone {
+            assert_eq!(*keeper.events.lock(), ["intend", "taken"]);
+        }
+        if let Some(old) = self.newest.as_ref().and_then(|point| point.capture.remains.clone()) {
+            VolumeDriver.discard(&old).unwrap();
+        }
+        let reading = point.capture.reading.clone();
+        self.newest = Some(point);
+        assert_eq!(self.mount.clones().len(), 1);
+        Seen { method: reading.method, view: reading.view, read: control.sum().bytes_read, fallback: reading.fallback }
+    }
+
+    /// A capture that must have read no more than so many chunks.
+    fn tracked(&mut self, chunks: u64) {
+        let seen = self.capture();
+        assert_eq!((seen.method, seen.fallback), (ChangeMethod::ExtentComparison, None), "capture {}", self.number);
+        assert!(seen.read <= chunks * MIB, "{} bytes were read for {chunks} chunks", seen.read);
+    }
+
+    /// A capture that must have read everything, and why.
+    fn fell_back(&mut self, why: &str) {
+        let seen = self.capture();
+        assert_eq!(seen.method, ChangeMethod::FullRead);
+        let fallback = seen.fallback.unwrap_or_default();
+        assert!(fallback.contains(why), "`{fallback}` does not say `{why}`");
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) {
+        File::options().write(true).open(&self.image).unwrap().write_all_at(bytes, offset).unwrap();
+    }
+
+    fn xfs_io(&self, command: &str) {
+        run("xfs_io", &["-c", command, self.image.to_str().unwrap()]);
+    }
+
+    fn clone_path(&self) -> PathBuf {
+        self.mount.clones().into_iter().next().unwrap()
+    }
+}
+
+fn capture(
+    vault: &MemoryVault,
+    image: &Path,
+    parent: Option<&Point>,
+    tracking: Option<&dyn Tracking>,
+    control: &CountingControl,
+) -> Point {
+    let capture = VolumeDriver
+        .capture(CaptureRequest {
+            location: &file_location(image).unwrap(),
+            writer: vault,
+            parent: parent.map(|p| ParentPoint { reader: &p.snapshot, description: &p.description }),
+            quiesced: QuiesceOutcome::NotQuiesced,
+            tracking,
+            parallelism: 2,
+            control,
+            now: &|| jiff::Timestamp::UNIX_EPOCH,
+        })
+        .unwrap();
+    assert_eq!(capture.exceptions, []);
+    let snapshot = root(vault, &capture.data);
+    Point { snapshot, description: serde_json::json!({ "driver": capture.facts }), capture }
+}
+
+fn root(vault: &MemoryVault, data: &Node) -> MemorySnapshot {
+    let subtree = vault.write_tree(Tree { nodes: Vec::new() }).unwrap();
+    let holdfast = Node { name: b"holdfast".to_vec(), kind: NodeKind::Dir { subtree }, ..data.clone() };
+    vault.snapshot(vault.write_tree(Tree { nodes: vec![data.clone(), holdfast] }).unwrap())
+}
+
+/// Everything that may happen to an image.
+fn a_hard_life(mount: &Mount) {
+    let mut chain = Chain::new(mount, "disk.img");
+    image(&chain.image, 200 * MIB, &[(0, 30 * MIB as usize), (130 * MIB, 20 * MIB as usize)]);
+    let first = chain.capture();
+    assert_eq!((first.method, first.view), (ChangeMethod::FullRead, SourceView::ReflinkClone));
+    assert_eq!((first.read, first.fallback), (50 * MIB, None));
+    let mode = fs::metadata(mount.path(".holdfast-clones")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700, "clones are as secret as the image");
+
+    chain.tracked(0);
+    for number in 0..20 {
+        chain.write((number * 7919) % 30 * MIB + number * 4096, &noise(number + 9, 4096));
+    }
+    chain.tracked(20);
+    // Through a mapping, and not yet written back.
+    run("xfs_io", &["-c", "mmap -rw 0 8m", "-c", "mwrite -S 0x61 5000000 100", chain.image.to_str().unwrap()]);
+    // The kernel may write back the large folio around the page.
+    chain.tracked(4);
+    // Reserved and never written is zeros, also when it grows the image; then it is written.
+    chain.xfs_io("falloc 100m 4m");
+    chain.tracked(4);
+    chain.write(101 * MIB + 5, b"into what was reserved");
+    chain.tracked(4);
+    chain.xfs_io("fpunch 3m 2m");
+    chain.tracked(3);
+    chain.xfs_io("fpunch 128m 64m");
+    chain.tracked(0);
+    chain.xfs_io("truncate 26214500");
+    chain.tracked(2);
+    chain.xfs_io("truncate 300000001");
+    chain.write(299_999_990, b"at the end");
+    chain.tracked(4);
+    chain.write(300_000_000, b"beyond the end");
+    chain.tracked(4);
+    // Bytes that are the same again in another place, and extents that somebody else has too.
+    let copy = mount.path("copy");
+    run("cp", &["--reflink=never", chain.image.to_str().unwrap(), copy.to_str().unwrap()]);
+    chain.xfs_io(&format!("dedupe {} 8m 8m 2m", copy.display()));
+    chain.tracked(3);
+    chain.xfs_io(&format!("reflink {} 10m 12m 1m", copy.display()));
+    chain.tracked(2);
+    // A clone put back in place is what it was.
+    chain.write(MIB, &noise(5, 3 * MIB as usize));
+    run("cp", &["--reflink=always", chain.clone_path().to_str().unwrap(), chain.image.to_str().unwrap()]);
+    chain.tracked(0);
+
+    fs::remove_file(chain.clone_path()).unwrap();
+    chain.fell_back("is gone");
+    chain.tracked(0);
+    let clone = chain.clone_path();
+    fs::set_permissions(&clone, fs::Permissions::from_mode(0o600)).unwrap();
+    chain.fell_back("is not as it was left");
+    let other = mount.path("other");
+    run("cp", &["--reflink=never", chain.image.to_str().unwrap(), other.to_str().unwrap()]);
+    fs::rename(&other, &chain.image).unwrap();
+    chain.fell_back("another file");
+    chain.tracked(0);
+    // The base is lost with the worker's state.
+    chain.newest.as_mut().unwrap().capture.remains = None;
+    fs::remove_file(chain.clone_path()).unwrap();
+    chain.fell_back("keeps no clone");
+    // A vault that lost something is healed although nothing changed.
+    let extents = files(chain.newest.as_ref().unwrap());
+    let Some(NodeKind::File { content, .. }) = extents.values().next().map(|node| &node.kind) else {
+        panic!("no extent")
+    };
+    let lost = content[15];
+    chain.vault.lose(&lost);
+    chain.capture();
+    assert!(chain.vault.has_content(&[lost]));
+    // Too little space: nothing is kept, and that is said.
+    let remains = chain.newest.as_ref().unwrap().capture.remains.clone().unwrap();
+    VolumeDriver.discard(&remains).unwrap();
+    VolumeDriver.discard(&remains).unwrap();
+    assert!(!mount.path(".holdfast-clones").exists());
+    let settings = TrackingSettings { directories: Vec::new(), min_free_percent: 99 };
+    let keeper = Keeper {
+        base: None,
+        name: "full".to_owned(),
+        settings,
+        events: Mutex::default(),
+        clones: mount.path(".holdfast-clones"),
+    };
+    let point = capture(&chain.vault, &chain.image, None, Some(&keeper), &CountingControl::default());
+    assert_eq!((point.capture.reading.view, point.capture.remains), (SourceView::Live, None));
+    assert!(point.capture.reading.fallback.unwrap().contains("is free"));
+    assert!(!mount.path(".holdfast-clones").exists());
+}
+
+#[test]
+fn image_on_xfs_is_tracked_through_a_hard_life() {
+    let mount = Mount::xfs();
+    a_hard_life(&mount);
+}
+
+#[test]
+fn image_on_btrfs_is_tracked_through_a_hard_life() {
+    let mount = Mount::btrfs("defaults");
+    a_hard_life(&mount);
+}
+
+#[test]
+fn moved_and_compressed_data_is_read_again_and_never_missed() {
+    let mount = Mount::btrfs("compress-force=zstd");
+    let mut chain = Chain::new(&mount, "disk.img");
+    File::create(&chain.image).unwrap().write_all_at(&vec![7; 20 * MIB as usize], 0).unwrap();
+    chain.capture();
+    chain.write(5 * MIB, b"changed");
+    // Compressed extents say nothing of where their bytes lie.
+    chain.tracked(20);
+    let place = mount.place.path().to_str().unwrap();
+    run("mount", &["-o", "remount,compress=no", place]);
+    chain.write(0, &noise(3, 20 * MIB as usize));
+    chain.tracked(20);
+    chain.write(3 * MIB, b"x");
+    run("btrfs", &["filesystem", "defragment", "-f", chain.image.to_str().unwrap()]);
+    chain.tracked(20);
+    run("btrfs", &["balance", "start", "--full-balance", place]);
+    chain.write(9 * MIB, b"y");
+    chain.tracked(20);
+}
+
+#[test]
+fn image_without_copy_on_write_is_tracked_too() {
+    let mount = Mount::btrfs("defaults");
+    let mut chain = Chain::new(&mount, "disk.img");
+    File::create(&chain.image).unwrap();
+    run("chattr", &["+C", chain.image.to_str().unwrap()]);
+    chain.write(0, &noise(8, 20 * MIB as usize));
+    chain.capture();
+    chain.write(4 * MIB, &noise(2, 4096));
+    chain.tracked(1);
+    chain.write(4 * MIB, &noise(6, 4096));
+    chain.tracked(1);
+}
+
+#[test]
+fn directory_for_clones_that_others_may_enter_is_not_used() {
+    let mount = Mount::xfs();
+    let mut chain = Chain::new(&mount, "disk.img");
+    image(&chain.image, 4 * MIB, &[(0, 4 * MIB as usize)]);
+    let (open, closed) = (mount.path("open"), mount.path("closed"));
+    fs::create_dir(&open).unwrap();
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let keeper = |directory: &Path| Keeper {
+        base: None,
+        name: "clone".to_owned(),
+        settings: TrackingSettings { directories: vec!["/proc".into(), directory.to_owned()], min_free_percent: 1 },
+        events: Mutex::default(),
+        clones: directory.to_owned(),
+    };
+    let take = |directory| {
+        capture(&chain.vault, &chain.image, None, Some(&keeper(directory)), &CountingControl::default()).capture
+    };
+    let refused = take(&open);
+    assert_eq!((refused.reading.view, refused.remains), (SourceView::Live, None));
+    assert!(refused.reading.fallback.unwrap().contains("0700"));
+    let made = take(&closed);
+    assert_eq!(made.reading.view, SourceView::ReflinkClone);
+    assert!(closed.join("clone").exists());
+    VolumeDriver.discard(&made.remains.unwrap()).unwrap();
+    assert!(closed.exists() && !closed.join("clone").exists());
+    chain.capture();
+}
+
+#[test]
+fn file_system_without_shared_extents_is_read_live_and_nothing_is_left() {
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    let source = place.path().join("disk.img");
+    image(&source, 4 * MIB, &[(0, MIB as usize)]);
+    let keeper = Keeper {
+        base: None,
+        name: "clone".to_owned(),
+        settings: TrackingSettings { directories: Vec::new(), min_free_percent: 0 },
+        events: Mutex::default(),
+        clones: place.path().join(".holdfast-clones"),
+    };
+    let control = CountingControl::default();
+    let point = capture(&MemoryVault::new(), &source, None, Some(&keeper), &control);
+    assert_eq!((point.capture.reading.view, &point.capture.reading.fallback), (SourceView::Live, &None));
+    assert_eq!(point.capture.remains, None);
+    assert!(!keeper.clones.exists());
+}

@@ -1,0 +1,141 @@
+//! Whether what a new snapshot relies on is still in the vault's index, and putting it back where a prune took it out.
+//!
+//! A writer decides from the index of when it began what it need not store. A prune may take packs out of the index
+//! meanwhile. Both look at what the other did after they did their own part: the prune at the snapshots and the locks after
+//! it has replaced the index, the writer at the index before and after it has written the snapshot. So at least one of
+//! them notices, and the packs are named again. No file of a pack goes while a writer that began before works still.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use driver_api::ReadError;
+use vault_format::{BlobKind, Id, IndexedPack, NodeKind, decode_tree};
+
+use super::Vault;
+use crate::error::chain;
+use crate::index::{Index, pack_path};
+use crate::ranges::read_blob;
+use crate::store::StoreError;
+use crate::{VaultError, index_files};
+
+impl Vault {
+    /// Sees to it that everything below `root` is in the index as it is now. `known` is the index that the writer began
+    /// with.
+    pub(crate) fn confirm(&self, known: &Index, root: Id) -> Result<(), VaultError> {
+        if known.files().is_subset(&index_files::names(self)?) {
+            return Ok(());
+        }
+        let current = self.load_index()?;
+        let named: HashSet<Id> = current.packs().iter().map(|pack| pack.id).collect();
+        if known.packs().iter().all(|pack| named.contains(&pack.id)) {
+            return Ok(());
+        }
+        let gone = self.relied_upon(&current, known, root)?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut blobs = known.blobs_by_pack();
+        let mut packs = Vec::with_capacity(gone.len());
+        for number in gone {
+            let pack = known.pack(number);
+            self.must_be_there(&pack.id, pack.length)?;
+            let mut blobs = blobs.remove(&number).unwrap_or_default();
+            blobs.sort_unstable_by_key(|blob| blob.offset);
+            packs.push(IndexedPack { id: pack.id, blobs });
+        }
+        tracing::info!(vault = self.location, packs = packs.len(), "packs that a prune took out are needed again");
+        index_files::write(self, packs)
+    }
+
+    /// Numbers in `known` of the packs that have blobs below `root` and that `current` does not name.
+    fn relied_upon(&self, current: &Index, known: &Index, root: Id) -> Result<BTreeSet<u32>, VaultError> {
+        let mut gone = BTreeSet::new();
+        let mut seen: HashSet<(BlobKind, Id)> = HashSet::new();
+        let mut open = vec![root];
+        let mut look = |kind, id: Id| -> Result<bool, VaultError> {
+            if !seen.insert((kind, id)) {
+                return Ok(false);
+            }
+            if current.find(kind, &id).next().is_none() {
+                let location = known.find(kind, &id).next();
+                gone.insert(location.ok_or_else(|| pruned(format!("{} blob {id}", kind.as_str())))?.pack);
+            }
+            Ok(true)
+        };
+        while let Some(id) = open.pop() {
+            if !look(BlobKind::Tree, id)? {
+                continue;
+            }
+            let read = match read_blob(self, current, BlobKind::Tree, &id) {
+                Err(ReadError::Missing { .. }) => read_blob(self, known, BlobKind::Tree, &id),
+                other => other,
+            };
+            let json = read.map_err(|error| pruned(chain(&error)))?;
+            let tree = decode_tree(&json)
+                .map_err(|error| VaultError::Damaged { what: format!("tree {id}"), problem: chain(&error) })?;
+            for node in tree.nodes {
+                match node.kind {
+                    NodeKind::Dir { subtree } => open.push(subtree),
+                    NodeKind::File { content, .. } => {
+                        for blob in content {
+                            look(BlobKind::Data, blob)?;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Reads the last byte of a pack.
+    fn must_be_there(&self, id: &Id, length: u64) -> Result<(), VaultError> {
+        let path = pack_path(id);
+        match self.store.get_range(&path, length.saturating_sub(1), 1) {
+            Ok(_) => Ok(()),
+            Err(StoreError::NotFound { .. } | StoreError::Short { .. }) => Err(pruned(format!("pack `{path}`"))),
+            Err(error) => Err(error.when("look at a pack")),
+        }
+    }
+
+    /// The index as it is now; loaded again only when index files came or went.
+    pub(crate) fn load_index(&self) -> Result<Arc<Index>, VaultError> {
+        /// A prune replaces index files once; only many of them in a row could get in the way so often.
+        const TRIES: u32 = 10;
+        let mut cached = self.index.lock();
+        let mut names = index_files::names(self)?;
+        for _ in 0..TRIES {
+            // A damaged one may have been put right under the same name.
+            if let Some(index) = cached.as_ref().filter(|index| *index.files() == names && index.damaged().is_empty()) {
+                return Ok(Arc::clone(index));
+            }
+            // A listing that is made while files are replaced may show neither the old ones nor the new; the next one
+            // then shows the new.
+            let again = index_files::names(self)?;
+            if again != names {
+                names = again;
+                continue;
+            }
+            // The old one goes first: two of them may be more than the machine has.
+            *cached = None;
+            let index = Arc::new(Index::load(self.store(), &self.key, names.clone())?);
+            let after = index_files::names(self)?;
+            if names.is_subset(&after) {
+                for file in index.damaged() {
+                    tracing::error!(vault = self.location, path = file.path, problem = file.problem, "damaged file");
+                }
+                *cached = Some(Arc::clone(&index));
+                return Ok(index);
+            }
+            names = after;
+        }
+        Err(VaultError::Damaged {
+            what: "the vault's index".to_owned(),
+            problem: format!("it was replaced {TRIES} times while it was read; try again"),
+        })
+    }
+}
+
+fn pruned(what: String) -> VaultError {
+    VaultError::Pruned { what }
+}
