@@ -293,7 +293,6 @@ async fn two_regions_in_containers_survive_a_killed_worker_and_a_cut_between_the
 struct Composed {
     dir: PathBuf,
     project: String,
-    ports: [u16; 2],
 }
 
 impl Composed {
@@ -301,10 +300,19 @@ impl Composed {
         let mut command = Command::new("docker-compose");
         command.arg("-p").arg(&self.project).arg("-f").arg(self.dir.join("deploy/compose.yaml")).args(arguments);
         command.env("HOLDFAST_TAG", TAG);
-        command.env("HOLDFAST_PORT_TOKYO", self.ports[0].to_string());
-        command.env("HOLDFAST_PORT_OSAKA", self.ports[1].to_string());
+        // The engine picks ports that are free: a number of ours could be taken by whatever else runs on the machine.
+        for port in ["HOLDFAST_PORT_TOKYO", "HOLDFAST_PORT_OSAKA", "HOLDFAST_PORT_API"] {
+            command.env(port, "0");
+        }
         command.env("HOLDFAST_DATA", self.dir.join("data")).env("HOLDFAST_RESTORE", self.dir.join("restore"));
         run(&mut command)
+    }
+
+    /// The port of the loopback address that reaches `inner` of a service.
+    fn port(&self, service: &str, inner: u16) -> Result<u16, Failure> {
+        let told = self.compose(&["port", service, &inner.to_string()])?;
+        let port = told.trim().rsplit_once(':').ok_or_else(|| format!("no port of {service}: `{told}`"))?.1;
+        Ok(port.parse()?)
     }
 }
 
@@ -318,7 +326,8 @@ async fn composed_journey(composed: &Composed) -> Result<(), Failure> {
     composed.compose(&["up", "-d"])?;
     let secret = |role: &str| composed.dir.join(format!("deploy/compose/secrets/{role}.password"));
     let mut buses = Vec::new();
-    for port in composed.ports {
+    for server in ["nats-tokyo", "nats-osaka"] {
+        let port = composed.port(server, 4222)?;
         buses.push(connect(port, "operator", secret("operator")).await?);
     }
     let buses: [Bus; 2] = buses.try_into().map_err(|_| "two ports make two buses")?;
@@ -346,9 +355,8 @@ async fn the_compose_file_runs_a_proven_cycle() {
     fs::create_dir_all(dir.path().join("data/tree")).unwrap();
     fs::create_dir_all(dir.path().join("restore")).unwrap();
     fs::write(dir.path().join("data/tree/file"), "content\n".repeat(1000)).unwrap();
-    let first: u16 = rand::random_range(20_000..60_000);
     let project = format!("hf{:08x}", rand::random::<u32>());
-    let composed = Composed { dir: dir.path().to_owned(), project, ports: [first, first + 1] };
+    let composed = Composed { dir: dir.path().to_owned(), project };
     if let Err(error) = composed_journey(&composed).await {
         panic!("{error}\n{}", composed.compose(&["logs", "--tail", "30"]).unwrap_or_default());
     }
