@@ -47,3 +47,7 @@ bench *ARGS:
 # Random histories of vaults beside a model, thousands of them; and restic's word after every single fault.
 vault-histories SEED="1" HISTORIES="2000":
     HOLDFAST_MODEL_SEED={{ SEED }} HOLDFAST_MODEL_HISTORIES={{ HISTORIES }} HOLDFAST_SWEEP_RESTIC=1 cargo nextest run -p vault-engine --lib -E 'test(sweeps)' --no-capture
+
+# Processes that capture, copy, prune and read two vaults at once, and are killed at random instants.
+vault-kills SEED="1" SECONDS="200":
+    HOLDFAST_KILLS_SEED={{ SEED }} HOLDFAST_KILLS_SECONDS={{ SECONDS }} cargo nextest run -p vault-engine -E 'test(processes_that_are_killed)' --no-capture

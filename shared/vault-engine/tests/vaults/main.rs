@@ -9,6 +9,7 @@ mod descriptions;
 mod interoperability;
 mod keeping;
 mod keys;
+mod kills;
 mod locking;
 mod opening;
 mod pruning;

@@ -12,19 +12,44 @@ use tempfile::TempDir;
 use vault_engine::{Committed, KeyProfile, Profiles, Reader, SnapshotInput, Surroundings, Vault, Writer};
 use vault_format::{Id, Node, NodeKind, Tree};
 
+/// Where vaults lie: a directory that goes with the workshop, or one of another process.
+pub(crate) enum Place {
+    Own(TempDir),
+    Other(PathBuf),
+}
+
+impl Place {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Own(directory) => directory.path(),
+            Self::Other(path) => path,
+        }
+    }
+}
+
 /// A directory with vaults and the keys `main` and `other`.
 pub(crate) struct Workshop {
-    pub(crate) dir: TempDir,
+    pub(crate) dir: Place,
     pub(crate) profiles: Profiles,
 }
 
 impl Workshop {
     pub(crate) fn new() -> Self {
-        let dir = TempDir::new().unwrap();
+        Self::in_place(Place::Own(TempDir::new().unwrap()))
+    }
+
+    /// The workshop that another process has made.
+    pub(crate) fn at(directory: PathBuf) -> Self {
+        Self::in_place(Place::Other(directory))
+    }
+
+    fn in_place(dir: Place) -> Self {
         let mut profiles = Profiles::default();
         for name in ["main", "other"] {
             let path = dir.path().join(name);
-            fs::write(&path, format!("the secret of {name}\n")).unwrap();
+            if matches!(dir, Place::Own(_)) {
+                fs::write(&path, format!("the secret of {name}\n")).unwrap();
+            }
             profiles.keys.insert(name.to_owned(), KeyProfile { password_file: Some(path), ..KeyProfile::default() });
         }
         Self { dir, profiles }
