@@ -51,3 +51,7 @@ vault-histories SEED="1" HISTORIES="2000":
 # Processes that capture, copy, prune and read two vaults at once, and are killed at random instants.
 vault-kills SEED="1" SECONDS="200":
     HOLDFAST_KILLS_SEED={{ SEED }} HOLDFAST_KILLS_SECONDS={{ SECONDS }} cargo nextest run -p vault-engine -E 'test(processes_that_are_killed)' --no-capture
+# Pages of 1,000 out of a million recovery points, with every filter, while facts arrive: a table of times, and the peak of
+# memory. Fails above 50 ms at the 99th percentile.
+bench-lists POINTS="1000000" PAGES="200":
+    HOLDFAST_LIST_POINTS={{ POINTS }} HOLDFAST_LIST_PAGES={{ PAGES }} cargo nextest run --release -p gateway -E 'test(pages_of_a_large_vault)' --no-capture

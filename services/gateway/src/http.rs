@@ -52,7 +52,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     Router::new().fallback(move |request: Request| answer(api.clone(), request))
 }
 
-async fn answer(api: Arc<Api>, request: Request) -> Response<Body> {
+pub(crate) async fn answer(api: Arc<Api>, request: Request) -> Response<Body> {
     let id = api.ids.uuid().hyphenated().to_string();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = api.clock.elapsed_ms();

@@ -22,6 +22,8 @@ mod present;
 mod projection;
 mod reply;
 mod route;
+#[cfg(test)]
+mod scene;
 mod service;
 mod signature;
 mod throttle;

@@ -26,7 +26,7 @@ use crate::throttle::Throttle;
 /// How often old calls and jobs are forgotten.
 const UPKEEP: Duration = Duration::from_secs(3600);
 /// Page cache of the store: the rows of a large vault are read in no order.
-const CACHE_BYTES: u64 = 256 << 20;
+pub(crate) const CACHE_BYTES: u64 = 256 << 20;
 
 /// Answers the AWS Backup API and the native API.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! What each command does: names to ids, one request or query, the result shown.
 
+mod aws_plan;
 mod backup;
 mod browse;
 mod bus;

@@ -87,13 +87,11 @@ pub(crate) fn answer(state: &State, query: &Query, around: Around<'_>) -> Answer
             }
         },
         Query::ListRecoveryPoints { vault, resource } => {
-            let mut points: Vec<&RecoveryPoint> = state
-                .points
-                .values()
-                .map(|row| &row.point)
-                .filter(|point| vault.as_ref().is_none_or(|arn| *arn == point.vault))
-                .filter(|point| resource.as_ref().is_none_or(|arn| *arn == point.resource))
-                .collect();
+            let of_vault = |point: &&RecoveryPoint| vault.as_ref().is_none_or(|arn| *arn == point.vault);
+            let mut points: Vec<&RecoveryPoint> = match resource {
+                Some(resource) => state.points_of(resource).map(|row| &row.point).filter(of_vault).collect(),
+                None => state.points.values().map(|row| &row.point).filter(of_vault).collect(),
+            };
             points.sort_by_key(|point| std::cmp::Reverse((point.created_at, point.id)));
             Answer::RecoveryPoints(points.into_iter().cloned().collect())
         }

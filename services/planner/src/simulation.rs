@@ -217,7 +217,7 @@ impl World {
     /// The only point of a resource in a vault, or the newest one.
     pub(crate) fn newest_point(&self, resource: &Arn, vault: &Arn) -> Arn {
         let points = self.state.points_of(resource);
-        points.iter().rev().find(|row| row.point.vault == *vault).expect("a recovery point").point.arn.clone()
+        points.rev().find(|row| row.point.vault == *vault).expect("a recovery point").point.arn.clone()
     }
 }
 

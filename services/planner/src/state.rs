@@ -2,6 +2,7 @@
 //! every step's changed rows are written in the transaction of the step. Ended jobs leave after 30 days, so that its
 //! size follows what is protected, not how long the planner has lived.
 
+mod catalogue;
 mod rows;
 mod shelf;
 
@@ -12,6 +13,7 @@ use job_model::{
     ReportJob, ReportJobId, ReportPlan, Resource, RuleId, Selection, SelectionId, Vault,
 };
 
+pub(crate) use catalogue::Catalogue;
 pub(crate) use rows::{AnswerRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, StopReason, StreamRow};
 pub(crate) use shelf::Shelf;
 
@@ -23,7 +25,7 @@ pub(crate) struct State {
     pub(crate) plans: Shelf<(PlanId, u32), PlanRow>,
     pub(crate) selections: Shelf<SelectionId, Selection>,
     pub(crate) cursors: Shelf<(PlanId, RuleId), CursorRow>,
-    pub(crate) points: Shelf<Arn, PointRow>,
+    pub(crate) points: Catalogue,
     pub(crate) answers: Shelf<String, AnswerRow>,
     pub(crate) streams: Shelf<String, StreamRow>,
     pub(crate) meta: Shelf<(), MetaRow>,
@@ -132,10 +134,8 @@ impl State {
     }
 
     /// Recovery points of a resource, newest last.
-    pub(crate) fn points_of(&self, resource: &Arn) -> Vec<&PointRow> {
-        let mut points: Vec<&PointRow> = self.points.values().filter(|row| row.point.resource == *resource).collect();
-        points.sort_by_key(|row| (row.point.created_at, row.point.id));
-        points
+    pub(crate) fn points_of(&self, resource: &Arn) -> impl DoubleEndedIterator<Item = &PointRow> {
+        self.points.of(resource)
     }
 
     /// Whether an open job needs this recovery point.

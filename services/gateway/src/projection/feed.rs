@@ -277,13 +277,13 @@ impl Follower {
         for step in keys.chunks(STEP) {
             self.projection.apply(step.to_vec(), None).await?;
         }
-        let places = self.projection.points_at(points).await.map_err(state_store::TransactError::Store)?;
-        let gone: Vec<Change> = places
-            .into_iter()
-            .map(|point| Change::RemovePoint { id: point.id.as_uuid(), vault: point.vault })
-            .collect();
-        for step in gone.chunks(STEP) {
-            self.projection.apply(step.to_vec(), None).await?;
+        for step in points.chunks(STEP) {
+            let points = self.projection.points_at(step.to_vec()).await.map_err(state_store::TransactError::Store)?;
+            let gone = points
+                .into_iter()
+                .map(|point| Change::RemovePoint { id: point.id.as_uuid(), vault: point.vault })
+                .collect();
+            self.projection.apply(gone, None).await?;
         }
         Ok(self.projection.forget_jobs(jobs).await?)
     }

@@ -4,7 +4,7 @@
 //! Values are compared by their 64-bit digests; the rows themselves are held against the filter again when they were read,
 //! so that two values with one digest can make a page shorter, never wrong.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
@@ -100,11 +100,14 @@ impl<const N: usize> Index<N> {
         }
     }
 
-    /// Takes the entries of these ids out of a list.
-    pub(crate) fn remove(&mut self, list: &str, ids: &HashSet<Uuid>) -> Vec<(Place, Entry<N>)> {
-        let Some(entries) = self.lists.get_mut(list) else { return Vec::new() };
-        let places: Vec<Place> = entries.keys().filter(|place| ids.contains(&place.id)).copied().collect();
-        places.into_iter().filter_map(|place| Some((place, entries.remove(&place)?))).collect()
+    /// Takes an entry out of a list.
+    pub(crate) fn take(&mut self, list: &str, place: &Place) -> Option<Entry<N>> {
+        let entries = self.lists.get_mut(list)?;
+        let taken = entries.remove(place);
+        if entries.is_empty() {
+            self.lists.remove(list);
+        }
+        taken
     }
 
     /// The places of a page, newest first, beginning after `after`.

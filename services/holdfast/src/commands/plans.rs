@@ -4,7 +4,7 @@ use std::path::Path;
 
 use job_events::{Answer, CreatePlan, DeletePlan, Query, UpdatePlan};
 
-use super::{accepted, files};
+use super::{accepted, aws_plan, files};
 use crate::args::PlanCommand;
 use crate::client::{Client, unexpected};
 use crate::error::CliError;
@@ -54,7 +54,7 @@ pub(super) async fn run(command: PlanCommand, client: &Client<'_>, output: Outpu
 
 /// A plan from a file, with the names of vaults resolved.
 async fn read(file: &Path, client: &Client<'_>) -> Result<CreatePlan, CliError> {
-    let mut value = files::read(file)?;
+    let mut value = aws_plan::native(file, files::read(file)?)?;
     files::resolve_plan(&mut value, &client.vaults().await?, client.chosen_region())?;
     files::decode(file, value)
 }

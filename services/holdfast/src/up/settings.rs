@@ -119,6 +119,7 @@ impl Settings {
                     .iter()
                     .map(|region| (region.to_string(), self.planner_region(region, &nats)))
                     .collect(),
+                decisions: planner::Decisions { aws_strict: self.aws_strict, ..planner::Decisions::default() },
                 ..planner::PlannerConfig::default()
             }),
             Process::Verifier => toml_text(&verifier::Config {

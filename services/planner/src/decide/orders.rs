@@ -242,7 +242,6 @@ fn parent_of(step: &Step<'_>, resource: &Arn, vault: &Arn) -> Option<ParentSnaps
 pub(crate) fn newest_in<'s>(step: &'s Step<'_>, resource: &Arn, vault: &Arn) -> Option<&'s PointRow> {
     step.state
         .points_of(resource)
-        .into_iter()
         .rev()
         .find(|row| row.point.vault == *vault && row.point.status != RecoveryPointStatus::Deleting)
 }

@@ -1,6 +1,6 @@
 //! Retention carried out: recovery points that nothing keeps are deleted, and it is known why the others stay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use job_model::{AccountId, Arn, JobDetail, JobId, JobKind, RecoveryPoint, RecoveryPointStatus};
@@ -13,12 +13,9 @@ use crate::state::{JobRow, State};
 
 /// Orders the deletion of every recovery point that nothing keeps.
 pub(crate) fn retire(step: &mut Step<'_>) {
-    let mut of_resources: BTreeMap<Arn, Vec<RecoveryPoint>> = BTreeMap::new();
-    for row in step.state.points.values() {
-        of_resources.entry(row.point.resource.clone()).or_default().push(row.point.clone());
-    }
-    for (resource, points) in of_resources {
-        for decision in decide(step.state, &step.settings.account, &resource, &points, step.now) {
+    let resources: Vec<Arn> = step.state.points.resources().cloned().collect();
+    for resource in resources {
+        for decision in decisions(step.state, &step.settings.account, &resource, step.now) {
             let Fate::Delete { reason } = decision.fate else { continue };
             let waits = step.state.points.get(&decision.recovery_point).and_then(|row| row.delete_not_before);
             if waits.is_none_or(|at| at <= step.now) {
@@ -30,15 +27,11 @@ pub(crate) fn retire(step: &mut Step<'_>) {
 
 /// What retention says of each recovery point of a resource.
 pub(crate) fn decisions(state: &State, own: &AccountId, resource: &Arn, now: Timestamp) -> Vec<Decision> {
-    let points: Vec<RecoveryPoint> = state.points_of(resource).into_iter().map(|row| row.point.clone()).collect();
-    decide(state, own, resource, &points, now)
-}
-
-fn decide(state: &State, own: &AccountId, resource: &Arn, points: &[RecoveryPoint], now: Timestamp) -> Vec<Decision> {
+    let points: Vec<RecoveryPoint> = state.points_of(resource).map(|row| row.point.clone()).collect();
     let in_use = points.iter().map(|point| point.arn.clone()).filter(|arn| state.in_use(arn)).collect();
     let protected_vaults = protected_vaults(state, own, resource);
     let held = points.iter().filter(|point| state.hold_on(point).is_some()).map(|point| point.arn.clone()).collect();
-    retention::decide(points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &held, now })
+    retention::decide(&points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &held, now })
 }
 
 /// The vaults that some plan still sends this resource's recovery points to.

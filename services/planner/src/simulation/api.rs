@@ -147,7 +147,7 @@ fn a_backup_asked_for_twice_with_one_token_runs_once() {
     let again = accepted(send(&mut s.world, with_token(), start_backup(&home, &near)));
     assert_eq!(first.job_id, again.job_id);
     s.world.run_for(HOUR);
-    assert_eq!(s.world.state.points_of(&home).len(), 1);
+    assert_eq!(s.world.state.points_of(&home).count(), 1);
 }
 
 #[test]
@@ -214,9 +214,9 @@ fn a_plan_of_an_account_takes_only_what_the_account_has_in_the_plans_region() {
     };
     accepted(send(&mut s.world, caller(OURS, EUROPE), everything));
     s.world.run_for(day(1));
-    assert_eq!(s.world.state.points_of(&ours).len(), 1);
-    assert!(s.world.state.points_of(&elsewhere).is_empty() && s.world.state.points_of(&s.home).is_empty());
-    let point = &s.world.state.points_of(&ours)[0].point;
+    assert_eq!(s.world.state.points_of(&ours).count(), 1);
+    assert!(s.world.state.points_of(&elsewhere).next().is_none() && s.world.state.points_of(&s.home).next().is_none());
+    let point = &s.world.state.points_of(&ours).next().unwrap().point;
     assert_eq!(point.arn.account(), OURS, "a recovery point has the account of its vault");
     assert_eq!(point.iam_role.as_deref(), Some(format!("arn:aws:iam::{OURS}:role/backup").as_str()));
     let plan = s.world.state.current_plan(plan_id).unwrap();
@@ -226,7 +226,7 @@ fn a_plan_of_an_account_takes_only_what_the_account_has_in_the_plans_region() {
         PutRegionSettings { opt_in: [("Files".to_owned(), false)].into_iter().collect(), management: BTreeMap::new() };
     accepted(send(&mut s.world, caller(OURS, EUROPE), opt_out));
     s.world.run_for(day(1));
-    assert_eq!(s.world.state.points_of(&ours).len(), 1);
+    assert_eq!(s.world.state.points_of(&ours).count(), 1);
 }
 
 #[test]

@@ -152,6 +152,14 @@ impl Watcher {
         for (job, state) in &self.ended {
             assert_eq!(s.world.job(*job).state, *state);
         }
+        let points = &s.world.state.points;
+        for resource in [&s.home, &s.near] {
+            let mut all: Vec<_> = points.values().map(|row| &row.point).filter(|p| p.resource == *resource).collect();
+            all.sort_by_key(|point| (point.created_at, point.id));
+            let found: Vec<_> = s.world.state.points_of(resource).map(|row| &row.point).collect();
+            assert_eq!(found, all, "the points of a resource, by its index and by looking at all");
+            assert_eq!(points.resources().any(|known| known == resource), !all.is_empty());
+        }
     }
 }
 

@@ -60,6 +60,16 @@ fn every_service_takes_the_configuration_that_is_written_for_it() {
 }
 
 #[test]
+fn strictness_is_told_to_the_planner_too_so_that_requests_on_the_bus_meet_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let lax = settings(dir.path());
+    assert!(!read_back::<planner::Planner>(&lax, &Process::Planner).decisions.aws_strict);
+    let strict = Settings { aws_strict: true, ..lax };
+    assert!(read_back::<planner::Planner>(&strict, &Process::Planner).decisions.aws_strict);
+    assert!(read_back::<gateway::Gateway>(&strict, &Process::Gateway).aws_strict);
+}
+
+#[test]
 fn planner_verifier_and_gateway_run_once_and_workers_once_per_region() {
     let dir = tempfile::tempdir().unwrap();
     let names: Vec<String> = settings(dir.path()).processes().iter().map(Process::name).collect();
