@@ -15,6 +15,7 @@ mod delete_vault;
 mod deregister_resource;
 mod disassociate_recovery_point;
 mod legal_holds;
+mod log_followed;
 mod put_restore_validation;
 mod recovery_point_copied;
 mod recovery_point_restored;
@@ -232,6 +233,8 @@ pub(crate) fn fact(step: &mut Step<'_>, fact: &Fact) {
         Fact::VaultCreated(f) => vault_created::handle(step, f),
         Fact::VaultChecked(f) => vault_checked::handle(step, f),
         Fact::VaultPruned(f) => vault_pruned::handle(step, f),
+        Fact::LogFollowed(f) => log_followed::handle(step, f),
+        Fact::FollowEnded(f) => log_followed::handle_end(step, f),
         Fact::SnapshotForgotten(f) => snapshot_forgotten::handle(step, f),
         Fact::RecoveryPointCopied(f) => recovery_point_copied::handle(step, f),
         Fact::RecoveryPointRestored(f) => recovery_point_restored::handle(step, f),

@@ -87,6 +87,7 @@ impl Reconciler {
             subjects::fact_stream(&self.region),
             subjects::request_stream(&self.region),
             subjects::control_stream(&self.region),
+            subjects::assignment_stream(&self.region),
         ];
         for stream in queues.into_iter().chain(others) {
             let identity = match self.bus.stream_identity(&stream).await {

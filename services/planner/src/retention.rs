@@ -104,6 +104,8 @@ pub(crate) enum KeepReason {
     InUse,
     /// A legal hold holds it.
     Held,
+    /// Its resource is followed.
+    Followed,
     /// Its creation lies ahead: a clock was or is wrong, and age says nothing.
     FromTheFuture,
 }
@@ -112,6 +114,7 @@ impl fmt::Display for KeepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ForEver => f.write_str("kept for ever"),
+            Self::Followed => f.write_str("its resource is followed"),
             Self::Lifecycle { until } => write!(f, "lifecycle until {until}"),
             Self::Last { place, of } => write!(f, "last {place} of {of}"),
             Self::Generation { period, name } => write!(f, "{} {name}", period.as_str()),
@@ -171,7 +174,9 @@ pub(crate) fn decide(points: &[RecoveryPoint], around: Surroundings<'_>) -> Vec<
 /// Reasons a point has without looking at the others.
 fn own_reasons(point: &RecoveryPoint, around: Surroundings<'_>) -> Vec<KeepReason> {
     let mut reasons = Vec::new();
+    let is_followed = point.continuous.as_ref().is_some_and(|continuous| continuous.stopped_at.is_none());
     match (point.delete_at(), point.generations) {
+        _ if is_followed => reasons.push(KeepReason::Followed),
         (Some(until), _) if around.now < until => reasons.push(KeepReason::Lifecycle { until }),
         (None, None) => reasons.push(KeepReason::ForEver),
         _ => {}

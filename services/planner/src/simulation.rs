@@ -7,6 +7,7 @@
 
 mod api;
 mod catalogue;
+mod continuous;
 mod cycle;
 mod faults;
 mod fortnight;

@@ -14,7 +14,9 @@ use job_model::{
 };
 
 pub(crate) use catalogue::Catalogue;
-pub(crate) use rows::{AnswerRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, StopReason, StreamRow};
+pub(crate) use rows::{
+    AnswerRow, BaseRow, ContinuousRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, StopReason, StreamRow,
+};
 pub(crate) use shelf::Shelf;
 
 /// All tables.
@@ -26,6 +28,7 @@ pub(crate) struct State {
     pub(crate) selections: Shelf<SelectionId, Selection>,
     pub(crate) cursors: Shelf<(PlanId, RuleId), CursorRow>,
     pub(crate) points: Catalogue,
+    pub(crate) continuous: Shelf<Arn, ContinuousRow>,
     pub(crate) answers: Shelf<String, AnswerRow>,
     pub(crate) streams: Shelf<String, StreamRow>,
     pub(crate) meta: Shelf<(), MetaRow>,

@@ -4,7 +4,7 @@ use job_model::{GlobalSettings, LegalHold, RegionSettings, ReportJob, ReportPlan
 use serde::{Deserialize, Serialize};
 use state_store::{Record, StoreError, Table, Tx};
 
-use crate::state::{AnswerRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, State, StreamRow};
+use crate::state::{AnswerRow, ContinuousRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, State, StreamRow};
 
 /// Declares a stored shape around a type of the planner.
 macro_rules! stored {
@@ -28,6 +28,7 @@ stored!(
     StoredSelection(Selection),
     StoredCursor(CursorRow),
     StoredPoint(PointRow),
+    StoredContinuous(ContinuousRow),
     StoredJob(JobRow),
     StoredAnswer(AnswerRow),
     StoredStream(StreamRow),
@@ -45,6 +46,7 @@ const PLANS: Table<StoredPlan> = Table::new("plans");
 const SELECTIONS: Table<StoredSelection> = Table::new("selections");
 const CURSORS: Table<StoredCursor> = Table::new("schedule-cursors");
 const POINTS: Table<StoredPoint> = Table::new("recovery-points");
+const CONTINUOUS: Table<StoredContinuous> = Table::new("continuous");
 const JOBS: Table<StoredJob> = Table::new("jobs");
 const ANSWERS: Table<StoredAnswer> = Table::new("request-answers");
 const STREAMS: Table<StoredStream> = Table::new("streams");
@@ -77,6 +79,9 @@ pub(crate) fn load(tx: &Tx<'_>) -> Result<State, StoreError> {
     }
     for (_, StoredPoint(row)) in tx.scan(&POINTS, b"")? {
         state.points.load(row.point.arn.clone(), row);
+    }
+    for (_, StoredContinuous(row)) in tx.scan(&CONTINUOUS, b"")? {
+        state.continuous.load(row.assignment.recovery_point.clone(), row);
     }
     for (_, StoredJob(row)) in tx.scan(&JOBS, b"")? {
         state.load_job(row);
@@ -129,6 +134,9 @@ pub(crate) fn save(tx: &mut Tx<'_>, state: &mut State) -> Result<(), StoreError>
     }
     for (key, row) in state.points.take_changes() {
         write(tx, &POINTS, &digest(key.as_str()), row.map(StoredPoint))?;
+    }
+    for (key, row) in state.continuous.take_changes() {
+        write(tx, &CONTINUOUS, &digest(key.as_str()), row.map(StoredContinuous))?;
     }
     for (key, row) in state.take_job_changes() {
         write(tx, &JOBS, key.as_uuid().as_bytes(), row.map(StoredJob))?;

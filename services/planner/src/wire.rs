@@ -1,8 +1,8 @@
 //! What a step says, made into messages.
 
 use jiff::Timestamp;
-use job_events::Envelope;
 use job_events::subjects::{self, Service};
+use job_events::{Assignment, Envelope};
 use message_ledger::{Outgoing, OutgoingKind};
 use serde_json::json;
 
@@ -58,6 +58,24 @@ pub(crate) fn message(sender: &Sender, out: &Out, at: Timestamp) -> Result<Optio
                 envelope,
                 kind: OutgoingKind::Order,
                 job: Some(header.job_id),
+            }
+        }
+        Out::Assignment { body } => {
+            let Assignment::FollowResource(follow) = body.as_ref();
+            let id = format!("assignment:{}:{generation}:{}", follow.recovery_point_id, at.as_microsecond());
+            let mut envelope = Envelope::new(id, source.clone(), body.event_type(), at, body.to_value()?);
+            envelope.subject = Some(follow.resource.to_string());
+            Outgoing {
+                region: follow.region.clone(),
+                stream: subjects::assignment_stream(&follow.region),
+                subject: subjects::assignment(
+                    &follow.region,
+                    Service::SnapshotWorker,
+                    &follow.recovery_point_id.to_string(),
+                ),
+                envelope,
+                kind: OutgoingKind::Assignment,
+                job: None,
             }
         }
         Out::Stop { region, job, reason, traceparent } => {

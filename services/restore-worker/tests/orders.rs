@@ -118,6 +118,7 @@ fn order(bench: &Bench, point: &Point, target: RestoreTarget) -> RestoreRecovery
         overwrite: OverwritePolicy::Refuse,
         include: Vec::new(),
         test_run: None,
+        bases: Vec::new(),
         metadata: std::collections::BTreeMap::default(),
     }
 }

@@ -12,6 +12,8 @@ use service_host::{CommonConfig, ConfigProblem, HasCommon};
 use vault_engine::{KeyProfile, Profiles, StoreProfile};
 use worker_host::{check_region, check_roots, check_slots, default_nats};
 
+use crate::following::FollowConfig;
+
 /// Configuration of a snapshot-worker. The sample is `deploy/config/snapshot-worker.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +37,8 @@ pub struct Config {
     pub stores: BTreeMap<String, StoreProfile>,
     /// PostgreSQL: its programs, who runs restored servers, and who logs in where (`[postgres.profiles.NAME]`).
     pub postgres: PostgresSettings,
+    /// How resources are followed.
+    pub follow: FollowConfig,
     /// How changes are found without reading everything.
     pub tracking: TrackingConfig,
     /// Commands that bring a resource to rest, by name: `[hooks.NAME]`.
@@ -95,6 +99,7 @@ impl Default for Config {
             keys: BTreeMap::new(),
             stores: BTreeMap::new(),
             postgres: PostgresSettings::default(),
+            follow: FollowConfig::default(),
             tracking: TrackingConfig::default(),
             hooks: BTreeMap::new(),
         }
@@ -118,6 +123,7 @@ impl Config {
         check_slots(self.slots)?;
         check_roots(&self.source_roots, "source_roots")?;
         check_postgres(&self.postgres)?;
+        self.follow.check()?;
         self.tracking.check()?;
         for (name, hooks) in &self.hooks {
             let problem = |e: driver_api::InvalidHooks| {

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use job_events::subjects::{Queue, Service as ServiceName};
 use service_host::{ConfigProblem, Host, Service, ServiceError};
+use tokio::sync::Semaphore;
 use worker_host::{Worker, WorkerSettings, check_region};
 
 use crate::Config;
+use crate::following::{self, Following};
 use crate::kept::Kept;
 use crate::work::SnapshotWork;
+
+/// Name of the directory of spools in the state directory.
+const SPOOL: &str = "spool";
 
 /// The service.
 #[derive(Debug)]
@@ -41,7 +46,19 @@ impl Service for SnapshotWorker {
             .await
             .map_err(|e| ServiceError::internal("sweep what earlier captures left", e))?;
         let work = SnapshotWork::new(config, host.clock.clone(), kept);
-        worker.run(Arc::new(work)).await;
+        let following = Following {
+            tools: work.tools().clone(),
+            bus: worker.bus().clone(),
+            ledger: worker.ledger().clone(),
+            store: worker.store().clone(),
+            region: worker.region().clone(),
+            worker: worker.name(),
+            spool: work.tools().config.common.state_dir.join(SPOOL),
+            places: Arc::new(Semaphore::new(work.tools().config.follow.resources_max)),
+            runtime: tokio::runtime::Handle::current(),
+            stop: host.stop.clone(),
+        };
+        worker.run_beside(Arc::new(work), following::run(Arc::new(following))).await;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! From an order to the fact it leads to.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use attempt_control::{Steering, Stopwatch, WorkError, off_the_runtime};
@@ -22,6 +23,8 @@ pub(crate) struct Tools {
     pub(crate) surroundings: Surroundings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) kept: Kept,
+    /// Counts full captures that were committed, so that followers look at their windows.
+    pub(crate) captures: Arc<AtomicU64>,
 }
 
 impl Tools {
@@ -45,7 +48,13 @@ impl SnapshotWork {
             move || clock.now()
         });
         let profiles = Arc::new(config.profiles());
-        Self { tools: Tools { config: Arc::new(config), profiles, surroundings, clock, kept } }
+        let captures = Arc::default();
+        Self { tools: Tools { config: Arc::new(config), profiles, surroundings, clock, kept, captures } }
+    }
+
+    /// What every order needs, for what runs beside them.
+    pub(crate) const fn tools(&self) -> &Tools {
+        &self.tools
     }
 }
 

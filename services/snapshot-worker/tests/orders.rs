@@ -60,6 +60,7 @@ fn capture(bench: &Bench, vault: &VaultAccess, from: &Path) -> CaptureSnapshot {
         parent: None,
         tags: BTreeMap::new(),
         created_at: bench.now(),
+        base_of: None,
     }
 }
 

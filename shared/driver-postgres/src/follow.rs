@@ -27,7 +27,7 @@ pub(crate) use run::path_of;
 
 pub use beat::{KnownBeat, known_beat};
 pub use error::FollowError;
-pub use slot::{SlotHealth, drop_slot, slot_name};
+pub use slot::{SlotHealth, drop_slot, give_back, reserve, slot_name};
 
 /// How a server is followed.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ mod plan;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::facts::PhysicalFacts;
 use crate::timeline::History;
 use crate::wal::{Lsn, Mark, MarkKind, Segment, SegmentSize};
 
@@ -24,6 +25,20 @@ pub struct Base {
     pub stop: Lsn,
     /// The server's clock once it was consistent: no commit before `stop` is later.
     pub stopped_at: Timestamp,
+}
+
+impl Base {
+    /// From the facts of a recovery point; none where its log cannot be rolled forward, as for a server that was at rest.
+    #[must_use]
+    pub fn of(id: &str, facts: &PhysicalFacts) -> Option<Self> {
+        Some(Self {
+            id: id.to_owned(),
+            timeline: facts.timeline,
+            start: facts.start_lsn.as_ref()?.parse().ok()?,
+            stop: facts.stop_lsn.as_ref()?.parse().ok()?,
+            stopped_at: facts.stop_time?,
+        })
+    }
 }
 
 /// A point somebody named with `pg_create_restore_point`.

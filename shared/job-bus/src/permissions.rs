@@ -100,7 +100,10 @@ impl Permissions {
             match role {
                 Role::Service(Service::Planner) => all.planner(region),
                 Role::Service(Service::Verifier) => all.verifier(region),
-                Role::Service(Service::SnapshotWorker) => all.worker(region, Service::SnapshotWorker, Queue::Snapshot),
+                Role::Service(Service::SnapshotWorker) => {
+                    all.worker(region, Service::SnapshotWorker, Queue::Snapshot);
+                    all.reads_along(&subjects::assignment_stream(region));
+                }
                 Role::Service(Service::CopyReplicator) => all.worker(region, Service::CopyReplicator, Queue::Copy),
                 Role::Service(Service::RestoreWorker) => all.worker(region, Service::RestoreWorker, Queue::Restore),
                 Role::Gateway => all.gateway(region),
@@ -124,6 +127,7 @@ impl Permissions {
             self.publish(subjects::orders(region, queue));
         }
         self.publish(subjects::stops(region));
+        self.publish(subjects::assignments_to(region, Service::SnapshotWorker));
         self.says(region, planner);
         self.pulls(&subjects::request_stream(region), planner);
         self.pulls(&subjects::fact_stream(region), planner);
@@ -195,16 +199,21 @@ impl Permissions {
         self.publish(subjects::queries_to(region, Service::Verifier));
         // Reading along makes a consumer of its own.
         for stream in [subjects::fact_stream(region), subjects::dead_letter_stream(region)] {
-            for verb in ["CREATE", "INFO", "DELETE", "MSG.NEXT"] {
-                self.publish(format!("$JS.API.CONSUMER.{verb}.{stream}.>"));
-            }
-            self.publish(format!("$JS.API.CONSUMER.CREATE.{stream}"));
+            self.reads_along(&stream);
             self.publish(format!("$JS.API.DIRECT.GET.{stream}"));
             self.publish(format!("$JS.API.DIRECT.GET.{stream}.>"));
         }
         for stream in all_streams(region) {
             self.publish(format!("$JS.API.STREAM.INFO.{stream}"));
         }
+    }
+
+    /// Makes consumers of its own, which nobody else takes from.
+    fn reads_along(&mut self, stream: &str) {
+        for verb in ["CREATE", "INFO", "DELETE", "MSG.NEXT"] {
+            self.publish(format!("$JS.API.CONSUMER.{verb}.{stream}.>"));
+        }
+        self.publish(format!("$JS.API.CONSUMER.CREATE.{stream}"));
     }
 
     /// Facts and dead letters of one service.
@@ -233,6 +242,7 @@ fn all_streams(region: &Region) -> Vec<String> {
         subjects::request_stream(region),
         subjects::fact_stream(region),
         subjects::control_stream(region),
+        subjects::assignment_stream(region),
         subjects::dead_letter_stream(region),
         subjects::advisory_stream(region),
         bucket_stream(&subjects::lease_bucket(region)),

@@ -45,6 +45,7 @@ pub(crate) fn streams(region: &Region, timing: Timing, replicas: u8) -> Vec<Stre
     plans.push(requests(region, timing));
     plans.push(facts(region, timing));
     plans.push(control(region));
+    plans.push(assignments(region));
     plans.push(dead_letters(region));
     plans.push(advisories(region, timing));
     for plan in &mut plans {
@@ -130,6 +131,23 @@ fn control(region: &Region) -> StreamPlan {
             "discard": "old",
             "max_msgs_per_subject": 1,
             "max_age": nanoseconds(DAY * 30),
+        }),
+        consumers: Vec::new(),
+    }
+}
+
+/// The newest word on each subject, for as long as it holds.
+fn assignments(region: &Region) -> StreamPlan {
+    StreamPlan {
+        name: subjects::assignment_stream(region),
+        config: json!({
+            "name": subjects::assignment_stream(region),
+            "description": "What workers do until they are told otherwise",
+            "subjects": [subjects::assignments_to(region, Service::SnapshotWorker)],
+            "retention": "limits",
+            "discard": "old",
+            "max_msgs_per_subject": 1,
+            "max_age": 0,
         }),
         consumers: Vec::new(),
     }

@@ -5,7 +5,7 @@ use job_model::{AccountId, Arn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Fact, OrderBody, Request};
+use crate::{Assignment, Fact, OrderBody, Request};
 
 /// A CloudEvent. The source of the format: cloudevents.io, CloudEvents specification 1.0.2, JSON event format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -170,6 +170,14 @@ impl Envelope {
     /// When it is not one.
     pub fn order(&self) -> Result<OrderBody, DecodeError> {
         OrderBody::decode(&self.event_type, self.data.clone())
+    }
+
+    /// The payload as an assignment.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn assignment(&self) -> Result<Assignment, DecodeError> {
+        Assignment::decode(&self.event_type, self.data.clone())
     }
 
     /// The payload as a fact.

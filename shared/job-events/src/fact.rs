@@ -9,8 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod catalogue;
+mod following;
 
 pub use catalogue::*;
+pub use following::*;
 
 use crate::Disposition;
 use crate::message::message_family;
@@ -161,6 +163,22 @@ pub struct SnapshotCaptured {
     pub progress: Progress,
     /// Phases.
     pub phases: Vec<PhaseTiming>,
+    /// What became of the wish that it be a base of a continuous recovery point; none where there was no such wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseOutcome>,
+}
+
+/// What became of the wish that a capture be a base of a continuous recovery point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum BaseOutcome {
+    /// It is one.
+    Base,
+    /// The resource cannot be followed; it is a recovery point of its own.
+    FellBack {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A vault's repository was made (or was there, empty, under the same key).
@@ -372,6 +390,8 @@ message_family!(
         VaultCreated => "vault-created",
         VaultChecked => "vault-checked",
         VaultPruned => "vault-pruned",
+        LogFollowed => "log-followed",
+        FollowEnded => "follow-ended",
         SnapshotForgotten => "snapshot-forgotten",
         RecoveryPointCopied => "recovery-point-copied",
         RecoveryPointRestored => "recovery-point-restored",

@@ -3,13 +3,15 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The three families of messages.
+/// The families of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Somebody wants something.
     Request,
     /// The planner tells a worker.
     Order,
+    /// What the planner wants of whichever worker holds the lease, until it says otherwise.
+    Assignment,
     /// Something happened.
     Fact,
 }
@@ -21,6 +23,7 @@ impl Family {
         match self {
             Self::Request => "request",
             Self::Order => "order",
+            Self::Assignment => "assignment",
             Self::Fact => "fact",
         }
     }

@@ -30,7 +30,7 @@ pub struct OrderHeader {
 }
 
 /// A snapshot to compare with, so that only the difference is read or stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ParentSnapshot {
     /// The snapshot in the same vault.
     pub snapshot_id: String,
@@ -64,6 +64,19 @@ pub struct CaptureSnapshot {
     pub tags: BTreeMap<String, String>,
     /// When the job was made: the recovery point's creation time.
     pub created_at: Timestamp,
+    /// The continuous recovery point that the capture is to be a base of. Where the resource cannot be followed, the
+    /// capture becomes the recovery point above, and says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_of: Option<BaseOf>,
+}
+
+/// The continuous recovery point that a full capture belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BaseOf {
+    /// Its id; stands in the snapshot's tags, beside one with the job.
+    pub recovery_point_id: RecoveryPointId,
+    /// Its ARN.
+    pub recovery_point: Arn,
 }
 
 /// Make a vault's repository.
@@ -164,6 +177,10 @@ pub struct RestoreRecoveryPoint {
     /// The restore test it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_run: Option<TestRunId>,
+    /// Of a continuous recovery point: its full captures, as they were captured. A restore begins with the newest one that
+    /// ended before the instant asked for; others in the vault are not trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<ParentSnapshot>,
 }
 
 /// Remove what a restore test restored.

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::subjects::{PREFIX, Queue, Service};
-use crate::{Answer, Envelope, Fact, Family, OrderBody, Query, Request};
+use crate::{Answer, Assignment, Envelope, Fact, Family, OrderBody, Query, Request};
 
 /// Where the generated part of `docs/reference/messages.md` begins.
 pub const TABLE_BEGINS: &str = "<!-- generated: messages -->";
@@ -26,8 +26,12 @@ struct Entry {
 }
 
 fn entries() -> Vec<Entry> {
-    let families =
-        [(Family::Request, Request::schemas()), (Family::Order, OrderBody::schemas()), (Family::Fact, Fact::schemas())];
+    let families = [
+        (Family::Request, Request::schemas()),
+        (Family::Order, OrderBody::schemas()),
+        (Family::Assignment, Assignment::schemas()),
+        (Family::Fact, Fact::schemas()),
+    ];
     families
         .into_iter()
         .flat_map(|(family, schemas)| {
@@ -87,6 +91,7 @@ impl Entry {
                 let queue = queue_of_order(name).map_or("{queue}", Queue::as_str);
                 format!("{PREFIX}.{{region}}.order.{queue}.{{resource}}")
             }
+            Family::Assignment => format!("{PREFIX}.{{region}}.assignment.{{service}}.{{resource}}"),
             Family::Fact => format!("{PREFIX}.{{region}}.fact.{{service}}.{name}.{{job}}.{{sequence}}"),
         }
     }
@@ -115,7 +120,13 @@ pub fn files() -> BTreeMap<String, String> {
 #[must_use]
 pub fn table() -> String {
     let mut text = String::new();
-    for (family, title) in [(Family::Request, "Requests"), (Family::Order, "Orders"), (Family::Fact, "Facts")] {
+    let families = [
+        (Family::Request, "Requests"),
+        (Family::Order, "Orders"),
+        (Family::Assignment, "Assignments"),
+        (Family::Fact, "Facts"),
+    ];
+    for (family, title) in families {
         let _ = write!(text, "\n### {title}\n\n| message | subject | meaning |\n|---|---|---|\n");
         for entry in entries().into_iter().filter(|entry| entry.family == family) {
             let (file, name, address) = (entry.file(), entry.name, entry.address());
@@ -170,7 +181,7 @@ fn async_api(entries: &[Entry]) -> Value {
         );
         let (verb, action) = match entry.family {
             Family::Request => ("send", "send"),
-            Family::Order | Family::Fact => ("receive", "receive"),
+            Family::Order | Family::Assignment | Family::Fact => ("receive", "receive"),
         };
         operations.insert(
             format!("{verb}.{key}"),

@@ -151,6 +151,24 @@ pub fn request_stream(region: &Region) -> String {
     format!("REQUESTS-{region}")
 }
 
+/// `hf.v1.<region>.assignment.<service>.<key>`: what a service's workers do about something until told otherwise.
+#[must_use]
+pub fn assignment(region: &Region, service: Service, key: &str) -> String {
+    format!("{PREFIX}.{region}.assignment.{service}.{key}")
+}
+
+/// All assignments of a service's workers.
+#[must_use]
+pub fn assignments_to(region: &Region, service: Service) -> String {
+    format!("{PREFIX}.{region}.assignment.{service}.*")
+}
+
+/// The stream of assignments: `ASSIGNMENTS-ap-northeast-1`; the newest on each subject is kept.
+#[must_use]
+pub fn assignment_stream(region: &Region) -> String {
+    format!("ASSIGNMENTS-{region}")
+}
+
 /// `hf.v1.<region>.control.stop.<job>`: a job is to stop; the last message per job is kept.
 #[must_use]
 pub fn stop(region: &Region, job: JobId) -> String {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use job_events::{Envelope, Fact, OrderBody, Request, reference};
+use job_events::{Assignment, Envelope, Fact, OrderBody, Request, reference};
 
 fn directory(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(family)
@@ -57,6 +57,17 @@ fn every_order_reads_back_the_same() {
         assert_eq!((order.name(), order.event_type()), (*name, envelope.event_type.clone()));
         assert_eq!(reference::queue_of_order(name), Some(order.queue()));
         assert_same(&envelope, order.to_value().unwrap(), &written);
+    }
+}
+
+#[test]
+fn every_assignment_reads_back_the_same() {
+    assert_eq!(files("assignment"), expected(Assignment::NAMES));
+    for name in Assignment::NAMES {
+        let (envelope, written) = fixture("assignment", name);
+        let assignment = envelope.assignment().unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!((assignment.name(), assignment.event_type()), (*name, envelope.event_type.clone()));
+        assert_same(&envelope, assignment.to_value().unwrap(), &written);
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod access_policy;
 mod arn;
+mod continuous;
 mod failure;
 mod finding;
 mod ids;
@@ -27,6 +28,7 @@ pub mod validation;
 mod vault;
 
 pub use arn::{AccountId, Arn, InvalidArn, Region, resource_key};
+pub use continuous::{Continuous, FollowState, LISTED_MAX, LogGap, RestorableInterval};
 pub use failure::FailureCode;
 pub use finding::{Finding, FindingKind, Severity, Verdict, VerdictStatus};
 pub use ids::{JobId, LegalHoldId, PlanId, RecoveryPointId, ReportJobId, RequestId, RuleId, SelectionId, TestRunId};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Arn, CreatedBy, Generations, JobId, Lifecycle, RecoveryPointId, ResourceType, Verdict};
+use crate::{Arn, Continuous, CreatedBy, Generations, JobId, Lifecycle, RecoveryPointId, ResourceType, Verdict};
 
 /// What a recovery point is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -199,17 +199,21 @@ pub struct RecoveryPoint {
     /// When it was last restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_restored_at: Option<Timestamp>,
+    /// Of a continuous one: its window, and how its capture fares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continuous: Option<Continuous>,
 }
 
 impl RecoveryPoint {
-    /// When its lifecycle ends: AWS's calculated lifecycle. None: nothing limits its age.
+    /// When its lifecycle ends: AWS's calculated lifecycle. None: nothing limits its age. A continuous recovery point has
+    /// no age as long as its resource is followed; afterwards it counts from the end of that.
     #[must_use]
     pub fn delete_at(&self) -> Option<Timestamp> {
         let days = self.lifecycle.delete_after_days?;
-        Some(
-            self.created_at
-                .checked_add(jiff::SignedDuration::from_hours(i64::from(days) * 24))
-                .unwrap_or(Timestamp::MAX),
-        )
+        let from = match &self.continuous {
+            Some(continuous) => continuous.stopped_at?,
+            None => self.created_at,
+        };
+        Some(from.checked_add(jiff::SignedDuration::from_hours(i64::from(days) * 24)).unwrap_or(Timestamp::MAX))
     }
 }

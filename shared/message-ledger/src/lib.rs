@@ -14,7 +14,7 @@
 //! |---|---|---|
 //! | order | no; the stream refuses a second open one: busy | with [`Ledger::confirm`], when its effect is known |
 //! | fact | yes | after the acknowledgement of the bus |
-//! | request, stop, dead letter | no | after the acknowledgement of the bus |
+//! | request, assignment, stop, dead letter | no | after the acknowledgement of the bus |
 //!
 //! Published facts are not kept: their owner can make each of them again, with the same id, from the record it keeps for as
 //! long as the job matters (the worker's attempt, the planner's job), and a week of progress facts would be the largest

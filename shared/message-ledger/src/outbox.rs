@@ -32,6 +32,8 @@ pub enum OutgoingKind {
     Order,
     /// A service asks another one for something.
     Request,
+    /// What workers do until they are told otherwise; the newest on its subject counts.
+    Assignment,
     /// A job is to stop.
     Stop,
     /// A message that nobody could handle.

@@ -75,8 +75,39 @@ impl Worker {
         &self.store
     }
 
+    /// The region's bus.
+    #[must_use]
+    pub const fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// The outbox.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The region it works for.
+    #[must_use]
+    pub const fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// As it stands in facts and leases: `<service>/<instance>`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.service, self.instance)
+    }
+
     /// Takes orders until told to stop, then drains.
     pub async fn run(self, work: Arc<dyn Work>) {
+        self.run_beside(work, std::future::ready(())).await;
+    }
+
+    /// As [`Worker::run`], with something beside the orders that uses the same state, outbox and bus, and ends by itself
+    /// when the process is told to stop.
+    pub async fn run_beside(self, work: Arc<dyn Work>, beside: impl Future<Output = ()> + Send + 'static) {
+        let beside = tokio::spawn(beside);
         let relay_stop = CancellationToken::new();
         let relay = tokio::spawn({
             let (ledger, stop) = (self.ledger.clone(), relay_stop.clone());
@@ -94,6 +125,9 @@ impl Worker {
         if self.queue_is_there().await {
             self.host.health.ready("orders");
             self.runner().run(work, self.host.stop.clone(), self.host.hard_stop.clone()).await;
+        }
+        if let Err(error) = beside.await {
+            tracing::error!(%error, "what ran beside the orders ended badly");
         }
         upkeep.abort();
         self.drain(relay_stop, relay).await;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use job_events::{Disposition, StreamResetNoticed};
 use job_model::{FailureCode, JobId, JobState, Region};
 
-use crate::decide::{Out, Step, attempt, issue};
+use crate::decide::{Out, Step, attempt, continuous, issue};
 use crate::state::{State, StreamRow};
 
 /// How often the order of one attempt is put on the bus again before the job is given up.
@@ -86,6 +86,9 @@ pub(crate) fn stream_seen(
     let Some(reason) = reason else { return };
     let fact = StreamResetNoticed { stream: stream.clone(), orders_reissued: reissued, reason };
     step.tell(region, stream.clone(), fact, None);
+    if stream == job_events::subjects::assignment_stream(region) {
+        continuous::assign_again(step, region);
+    }
     if stream == job_events::subjects::control_stream(region) {
         let stopping: Vec<Out> = step
             .state

@@ -6,8 +6,8 @@ use job_events::{
 };
 use job_model::{Arn, Job, JobDetail, RecoveryPointStatus, RestoreTarget, Vault, VaultAccess, VaultState};
 
-use crate::decide::Step;
 use crate::decide::scope::account_of;
+use crate::decide::{Step, continuous};
 use crate::state::{JobRow, PointRow};
 
 /// What stands between a job and its order.
@@ -90,6 +90,7 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
                 parent: parent_of(step, &job.resource, &vault.access.arn),
                 tags: tags.clone(),
                 created_at: job.created_at,
+                base_of: continuous::base_of(step, row),
             }
             .into())
         }
@@ -123,6 +124,7 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
                 include: row.include.clone(),
                 metadata: metadata.clone(),
                 test_run: *test_run,
+                bases: continuous::bases(step, recovery_point),
             }
             .into())
         }
@@ -185,6 +187,9 @@ fn maintenance(
         task::DELETE_RECOVERY_POINT => {
             let point = point.and_then(|arn| step.state.points.get(arn));
             let point = point.ok_or_else(|| NoOrder::Never("the recovery point is gone already".to_owned()))?;
+            if continuous::is_followed(step, &point.point.arn) {
+                return Err(NoOrder::Wait("its worker is told to stop following the resource".to_owned()));
+            }
             Ok(DeleteRecoveryPointOrder {
                 order,
                 vault: access()?,

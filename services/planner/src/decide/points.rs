@@ -73,6 +73,7 @@ pub(crate) fn record(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> Optio
         last_verdict: None,
         iam_role: job.iam_role.clone(),
         last_restored_at: None,
+        continuous: None,
     };
     let fact = RecoveryPointCreated { recovery_point: point.clone() };
     let trace = point.traceparent.clone();
@@ -117,19 +118,10 @@ pub(crate) fn untracked_message(reading: &SourceReading) -> Option<String> {
 }
 
 /// What a job says whose rule asks for more than a snapshot.
-pub(crate) const NOT_CONTINUOUS: &str =
-    "Enabling continuous backup failed: no worker captures this resource continuously; a snapshot was made instead";
-
-/// Whether the rule behind a backup asks for a continuous recovery point. A snapshot is the fall-back, as in AWS, and is
-/// told as one.
-pub(crate) fn wants_continuous(step: &Step<'_>, job: &Job) -> bool {
-    let Some(by) = &job.created_by else { return false };
-    let plan = step.state.plan_versions(by.plan_id).find(|row| row.plan.version == by.plan_version);
-    plan.is_some_and(|row| row.plan.rules.iter().any(|rule| rule.id == by.rule_id && rule.enable_continuous))
-}
+pub(crate) const NOT_CONTINUOUS: &str = "Enabling continuous backup failed: resources of this kind are not captured continuously; a snapshot was made instead";
 
 /// A copy that follows a backup. Its id is derived, so that the step can be repeated.
-fn follow(step: &mut Step<'_>, backup: &Job, point: &Arn, number: usize, action: &CopyAction) {
+pub(crate) fn follow(step: &mut Step<'_>, backup: &Job, point: &Arn, number: usize, action: &CopyAction) {
     let id = JobId::new(backup.id.derive(&format!("copy-{number}")));
     if step.state.job(id).is_some() {
         return;

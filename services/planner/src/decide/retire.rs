@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use job_model::{AccountId, Arn, JobDetail, JobId, JobKind, RecoveryPoint, RecoveryPointStatus};
 
-use crate::decide::Step;
 use crate::decide::orders::task;
 use crate::decide::runs::{new_job, plan_takes};
+use crate::decide::{Step, continuous};
 use crate::retention::{self, Decision, Fate, Surroundings};
 use crate::state::{JobRow, State};
 
@@ -65,6 +65,7 @@ pub(crate) fn delete(step: &mut Step<'_>, arn: &Arn, reason: String) -> Option<J
     let mut job = new_job(step, id, JobKind::Maintenance, vault, region, detail);
     // The end of a recovery point belongs to the cycle that made it.
     job.traceparent = point.point.traceparent.clone().or(job.traceparent);
+    continuous::release(step, arn);
     point.deletions += 1;
     point.point.status = RecoveryPointStatus::Deleting;
     point.point.status_message = Some(reason.clone());

@@ -8,6 +8,7 @@ use job_model::{
 };
 use schedule::{Schedule, spread};
 
+use crate::decide::continuous::{self, Wish};
 use crate::decide::{Step, points};
 use crate::state::{CursorRow, JobRow, PlanRow, State};
 use crate::windows::windows;
@@ -179,8 +180,17 @@ fn run(
     if step.state.job(id).is_some() {
         return;
     }
+    let (continuous, fallback) = match rule.enable_continuous {
+        true => match continuous::choose(step, resource, rule, &created_by, id) {
+            Wish::Base(point) => (Some(point), None),
+            Wish::Snapshot(why) => (None, Some(why)),
+        },
+        false => (None, None),
+    };
     let wanted = BackupWanted {
         id,
+        continuous,
+        fallback,
         resource: resource.clone(),
         vault: rule.target_vault.clone(),
         scheduled_at,
@@ -202,6 +212,10 @@ fn run(
 #[derive(Clone, Debug)]
 pub(crate) struct BackupWanted {
     pub(crate) id: JobId,
+    /// The continuous recovery point that it is a full capture of.
+    pub(crate) continuous: Option<Arn>,
+    /// Why it is a snapshot although its rule asks for more.
+    pub(crate) fallback: Option<String>,
     pub(crate) resource: Resource,
     pub(crate) vault: Arn,
     pub(crate) scheduled_at: Timestamp,
@@ -244,7 +258,8 @@ pub(crate) fn backup(step: &mut Step<'_>, wanted: BackupWanted) -> JobId {
     job.complete_by = Some(windows.complete_by);
     job.created_by = wanted.created_by;
     job.iam_role = wanted.iam_role;
-    create_or_fail(step, JobRow::new(job), refused)
+    let row = JobRow { continuous: wanted.continuous, fallback: wanted.fallback, ..JobRow::new(job) };
+    create_or_fail(step, row, refused)
 }
 
 /// Puts a new job into the ledger, as FAILED where something speaks against it.

@@ -1,7 +1,7 @@
 //! One step of the planner: the state it changes and what it says.
 
 use jiff::Timestamp;
-use job_events::{Fact, JobChanged, OrderBody};
+use job_events::{Assignment, Fact, JobChanged, OrderBody};
 use job_model::{Effect, Job, JobEvent, JobId, JobState, MessageCategory, Region};
 use uuid::Uuid;
 
@@ -32,6 +32,11 @@ pub(crate) enum Out {
         body: Box<OrderBody>,
         /// Its trace.
         traceparent: Option<String>,
+    },
+    /// What workers do until they are told otherwise.
+    Assignment {
+        /// It.
+        body: Box<Assignment>,
     },
     /// A job is to stop.
     Stop {

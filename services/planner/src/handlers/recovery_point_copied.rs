@@ -11,6 +11,12 @@ pub(crate) fn handle(step: &mut Step<'_>, fact: &RecoveryPointCopied) {
     let JobDetail::Copy { source_recovery_point, .. } = &row.job.detail else { return };
     // The source cannot be deleted while the copy is open; only after a planner was rebuilt can it be unknown here.
     let Some(source) = step.state.points.get(source_recovery_point).map(|source| source.point.clone()) else { return };
+    // A continuous recovery point may have had another full capture since the copy began.
+    let bases = step.state.continuous.get(source_recovery_point).map(|row| row.bases.clone()).unwrap_or_default();
+    let mut source = source;
+    if let Some(base) = bases.into_iter().find(|base| base.summary.tree_id == fact.tree_id) {
+        source.summary = base.summary;
+    }
     if source.summary.tree_id != fact.tree_id {
         let text = format!("the copy has tree `{}` and its source `{}`", fact.tree_id, source.summary.tree_id);
         return attempt::failed(step, row, FailureCode::SnapshotDiffers.as_str(), &text, Disposition::Fail);

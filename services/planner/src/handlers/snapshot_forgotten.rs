@@ -14,6 +14,7 @@ pub(crate) fn handle(step: &mut Step<'_>, fact: &SnapshotForgotten) {
             resource: gone.point.resource,
             reason: row.reason.clone().unwrap_or_else(|| "requested".to_owned()),
         };
+        step.state.continuous.remove(&fact.recovery_point);
         let region = row.job.region.clone();
         step.tell(&region, row.job.id.to_string(), deleted, gone.point.traceparent);
     }

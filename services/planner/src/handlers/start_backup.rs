@@ -44,6 +44,8 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartBackup) -> Result<Accep
         fits(step, &format!("{field}.lifecycle"), &action.destination_vault, &action.lifecycle)?;
     }
     let wanted = BackupWanted {
+        continuous: None,
+        fallback: None,
         id: JobId::new(step.draw),
         resource,
         vault: request.vault.clone(),

@@ -62,6 +62,7 @@ fn point(number: u128, created_at: Timestamp) -> RecoveryPoint {
         last_verdict: None,
         iam_role: None,
         last_restored_at: None,
+        continuous: None,
     }
 }
 

@@ -125,6 +125,7 @@ fn a_result_that_comes_after_the_job_was_given_up_is_catalogued_once_and_stays_d
         },
         progress: Progress::default(),
         phases: Vec::new(),
+        base: None,
     });
     s.world.hear(late.clone());
     assert_eq!(s.world.job(job).state, JobState::Expired, "a job never moves back");

@@ -145,7 +145,7 @@ impl Watcher {
                     }
                     _ => {}
                 },
-                Out::Stop { .. } => {}
+                Out::Stop { .. } | Out::Assignment { .. } => {}
             }
         }
         self.heard = s.world.said.len();

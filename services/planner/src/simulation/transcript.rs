@@ -53,6 +53,11 @@ impl Transcript {
                 self.line(now, "stop", &job.map(whom).unwrap_or_default(), reason);
             }
             Out::Fact { fact, .. } => self.fact(now, fact),
+            Out::Assignment { body } => {
+                let job_events::Assignment::FollowResource(follow) = body.as_ref();
+                let keep = follow.keep_days.map(|days| format!(", {days} days")).unwrap_or_default();
+                self.line(now, "assignment", follow.resource.resource(), &format!("{:?}{keep}", follow.task));
+            }
             Out::Confirm(_) => {}
         }
     }

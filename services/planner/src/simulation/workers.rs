@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use job_events::{
-    AttemptFailed, AttemptHeader, AttemptStarted, AttemptStopped, Disposition, Fact, OrderBody, RecoveryPointCopied,
-    RecoveryPointRestored, SandboxRemoved, SnapshotCaptured, SnapshotForgotten, VaultChecked, VaultCreated,
-    VaultPruned, VerdictReached,
+    Assignment, AttemptFailed, AttemptHeader, AttemptStarted, AttemptStopped, BaseOutcome, Disposition, Fact,
+    FollowEnded, FollowResource, FollowTask, LogFollowed, OrderBody, RecoveryPointCopied, RecoveryPointRestored,
+    SandboxRemoved, SnapshotCaptured, SnapshotForgotten, VaultChecked, VaultCreated, VaultPruned, VerdictReached,
 };
 use job_model::{
-    Arn, CaptureSummary, Consistency, ExceptionKind, JobId, Progress, ReadException, Verdict, VerdictStatus,
+    Arn, CaptureSummary, Consistency, Continuous, ExceptionKind, FollowState, JobId, Progress, ReadException, Verdict,
+    VerdictStatus,
 };
 
 use crate::decide::Out;
@@ -51,6 +52,8 @@ pub(crate) struct Workers {
     pub(crate) tempers: BTreeMap<Arn, Temper>,
     /// Orders seen, in order.
     pub(crate) orders: Vec<OrderBody>,
+    /// Assignments seen, in order.
+    pub(crate) assignments: Vec<FollowResource>,
     facts: BTreeMap<(Timestamp, u64), (JobId, Fact)>,
     told: u64,
     epoch: u64,
@@ -74,7 +77,32 @@ impl Workers {
         match out {
             Out::Order { body, .. } => self.take(now, body),
             Out::Stop { job, .. } => self.stop(now, *job),
+            Out::Assignment { body } => self.assigned(now, body),
             Out::Fact { .. } | Out::Confirm(_) => {}
+        }
+    }
+
+    /// One worker has the lease, and says soon how it fares.
+    fn assigned(&mut self, now: Timestamp, body: &Assignment) {
+        let Assignment::FollowResource(follow) = body;
+        self.assignments.push(follow.clone());
+        self.epoch += 1;
+        let at = now.checked_add(SignedDuration::from_secs(2)).unwrap();
+        let about = JobId::new(follow.recovery_point_id.as_uuid());
+        let (recovery_point, resource) = (follow.recovery_point.clone(), follow.resource.clone());
+        let (epoch, worker) = (self.epoch, "simulated/1".to_owned());
+        match follow.task {
+            FollowTask::Follow => {
+                let continuous = Continuous { state: FollowState::Following, ..Continuous::default() };
+                let bases_retired = Vec::new();
+                let told = LogFollowed { recovery_point, resource, epoch, worker, at, continuous, bases_retired };
+                self.tell(at, about, told);
+            }
+            FollowTask::Release => {
+                let told = FollowEnded { recovery_point, resource, epoch, worker, at, left_behind: None };
+                self.tell(at, about, told);
+            }
+            FollowTask::Nothing => {}
         }
     }
 
@@ -182,6 +210,7 @@ fn result(body: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
             summary: summary(id, at, temper),
             progress: Progress { bytes_done: 1_000_000, bytes_read: 400_000, ..Progress::default() },
             phases: Vec::new(),
+            base: order.base_of.as_ref().map(|_| BaseOutcome::Base),
         }
         .into(),
         OrderBody::CopyRecoveryPoint(order) => RecoveryPointCopied {

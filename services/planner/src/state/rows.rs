@@ -1,8 +1,8 @@
 //! The planner's own records, where they hold more than the model's types.
 
 use jiff::Timestamp;
-use job_events::Fact;
-use job_model::{Arn, BackupPlan, Job, PlanId, RecoveryPoint, RuleId, StopCause};
+use job_events::{Fact, FollowResource};
+use job_model::{Arn, BackupPlan, CaptureSummary, Job, PlanId, RecoveryPoint, RuleId, StopCause};
 use serde::{Deserialize, Serialize};
 
 /// Why a job is being stopped; decides the state it ends in.
@@ -68,6 +68,12 @@ pub(crate) struct JobRow {
     /// Its recovery point went into the catalogue; a result that is told again must not bring it back after its deletion.
     #[serde(default)]
     pub(crate) recorded: bool,
+    /// The continuous recovery point that a backup is a full capture of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) continuous: Option<Arn>,
+    /// Why a backup is a snapshot although its rule asks for more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fallback: Option<String>,
 }
 
 impl JobRow {
@@ -88,6 +94,8 @@ impl JobRow {
             uses: Vec::new(),
             reason: None,
             recorded: false,
+            continuous: None,
+            fallback: None,
         }
     }
 }
@@ -103,6 +111,30 @@ pub(crate) struct PointRow {
     /// Not tried again before this instant.
     #[serde(default)]
     pub(crate) delete_not_before: Option<Timestamp>,
+}
+
+/// A continuous recovery point: what workers were told of it, from its first run until it is deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ContinuousRow {
+    /// What they were told last.
+    pub(crate) assignment: FollowResource,
+    /// The plan and rule that came first.
+    pub(crate) plan: (PlanId, RuleId),
+    /// Its full captures, oldest first, as far as workers have not said that they are gone.
+    pub(crate) bases: Vec<BaseRow>,
+    /// The highest fencing epoch that a worker spoke with.
+    pub(crate) epoch: u64,
+    /// Days that its rules want.
+    pub(crate) keep_days: u32,
+}
+
+/// A full capture of a continuous recovery point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BaseRow {
+    /// Its snapshot.
+    pub(crate) snapshot_id: String,
+    /// What the capture did.
+    pub(crate) summary: CaptureSummary,
 }
 
 /// One version of a plan, kept after later ones and after its deletion.

@@ -3,17 +3,23 @@
 //! May be repeated at any point: until the snapshot is committed nothing is visible and what was stored is found by
 //! deduplication; afterwards the recovery point's tag finds the snapshot, and the same result is given again.
 
+use std::sync::atomic::Ordering;
+
 use attempt_control::{Steering, WorkError};
-use driver_api::{Capture, CaptureRequest, Driver, ParentPoint, QuiesceHooks, SnapshotReader as _, Tracking};
+use driver_api::{
+    Capture, CaptureRequest, Driver, DriverError, ParentPoint, QuiesceHooks, SnapshotReader as _, Tracking,
+};
+use driver_postgres::follow::{self, slot_name};
+use driver_postgres::server::Location;
 use jiff::Timestamp;
-use job_events::{AttemptHeader, CaptureSnapshot, ParentSnapshot, SnapshotCaptured};
-use job_model::{CaptureSummary, Consistency, FailureCode, PhaseTiming, Progress, ResourceType, SourceReading};
+use job_events::{AttemptHeader, BaseOf, BaseOutcome, CaptureSnapshot, ParentSnapshot, SnapshotCaptured};
+use job_model::{Arn, CaptureSummary, Consistency, FailureCode, PhaseTiming, Progress, ResourceType, SourceReading};
 use service_host::error_chain;
 use state_store::StoreError;
 use telemetry::KeyValue;
 use vault_engine::{
     Committed, DESCRIPTION_SCHEMA, Reader, RecoveryPointDescription, SnapshotInput, SnapshotSummary, Vault, VaultError,
-    read_description, recovery_point_tag, snapshot_root,
+    read_description, recovery_point_tag, snapshot_root, stream_base_tag,
 };
 use vault_format::{Id, Tree, encode_tree};
 
@@ -30,6 +36,7 @@ pub(crate) struct Captured {
     summary: CaptureSummary,
     progress: Progress,
     phases: Vec<PhaseTiming>,
+    base: Option<BaseOutcome>,
 }
 
 impl Captured {
@@ -40,6 +47,7 @@ impl Captured {
             summary: self.summary,
             progress: self.progress,
             phases: self.phases,
+            base: self.base,
         }
     }
 }
@@ -48,12 +56,24 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
     let mut watch = tools.stopwatch("backup");
     let vault = Vault::open(&order.vault, &tools.profiles, &tools.surroundings)?;
     // Before anything of the source is looked at: it may be gone by now, and the recovery point is there all the same.
-    if let Some(committed) = vault.find_snapshot_by_tag(&recovery_point_tag(order.recovery_point_id))? {
-        tracing::info!(snapshot = %committed.id, "an earlier attempt had committed the recovery point");
-        watch.end("open");
-        tools.kept.recognised(order, committed.tree);
-        return recognise(&vault, &committed, order, watch.phases());
+    let own_tag = recovery_point_tag(order.recovery_point_id);
+    let base_tag = stream_base_tag(&order.order.job_id.to_string());
+    let tags = [Some(&own_tag), order.base_of.as_ref().map(|_| &base_tag)];
+    for (place, tag) in tags.into_iter().enumerate().filter_map(|(place, tag)| Some((place, tag?))) {
+        if let Some(committed) = vault.find_snapshot_by_tag(tag)? {
+            tracing::info!(snapshot = %committed.id, "an earlier attempt had committed the recovery point");
+            watch.end("open");
+            tools.kept.recognised(order, committed.tree);
+            return recognise(&vault, &committed, order, place == 1, watch.phases());
+        }
     }
+    let (base_of, base) = match &order.base_of {
+        Some(base_of) => match reserve(tools, order, base_of)? {
+            None => (Some(base_of), Some(BaseOutcome::Base)),
+            Some(reason) => (None, Some(BaseOutcome::FellBack { reason })),
+        },
+        None => (None, None),
+    };
     let hooks = hooks(tools, order)?;
     let driver = driver(order.resource_type, &tools.config.postgres)?;
     probe(tools, order, driver.as_ref())?;
@@ -102,7 +122,8 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
     let sidecars = std::mem::take(&mut capture.sidecars);
     let data = capture.data.clone();
     let bytes_read = steering.progress().bytes_read;
-    let description = describe(order, capture, bytes_read, (started_at, ended_at));
+    let point = base_of.map_or(&order.recovery_point, |base_of| &base_of.recovery_point);
+    let description = describe(order, point, capture, bytes_read, (started_at, ended_at));
     let root = snapshot_root(&writer, data, &description, sidecars, ended_at)?;
     tracker.seal(remains, tree_id(&root)?).map_err(state)?;
     steering.guard()?;
@@ -112,10 +133,16 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
         time: started_at,
         hostname: String::new(),
         paths: vec![order.location.clone()],
-        tags: vec![recovery_point_tag(order.recovery_point_id)],
+        tags: match base_of {
+            Some(base_of) => vec![recovery_point_tag(base_of.recovery_point_id), base_tag],
+            None => vec![own_tag],
+        },
         parent: parent.map(|p| p.id),
     })?;
     fail::fail_point!("snapshot-worker::after_commit", |_| std::process::abort());
+    if base_of.is_some() {
+        tools.captures.fetch_add(1, Ordering::AcqRel);
+    }
     tracker.committed();
     tools.kept.discard_old(tools.clock.now(), tools.config.tracking.keep_days);
     watch.end("commit");
@@ -129,7 +156,29 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
             ..steering.progress()
         },
         phases: watch.phases(),
+        base,
     })
+}
+
+/// Has the server keep its log from before a full capture on, so that whoever follows it has all that comes after. Gives
+/// back why it cannot be followed.
+fn reserve(tools: &Tools, order: &CaptureSnapshot, base_of: &BaseOf) -> Result<Option<String>, WorkError> {
+    let location = Location::parse(&order.location).map_err(WorkError::Source)?;
+    let reserved = tools.config.postgres.credentials(&location.profile).and_then(|credentials| {
+        let slot = slot_name(&base_of.recovery_point_id.to_string());
+        follow::reserve(&location.server, &credentials, location.first_database(), &slot)
+    });
+    match reserved {
+        Ok(()) => Ok(None),
+        Err(error) if error.failure_code() == FailureCode::ServerUnreachable => {
+            Err(WorkError::Source(DriverError::from(error)))
+        }
+        Err(error) => {
+            let reason = error_chain(&DriverError::from(error));
+            tracing::warn!(resource = %order.order.resource, reason, "the resource cannot be followed");
+            Ok(Some(reason))
+        }
+    }
 }
 
 /// The hook set of the order, from this worker's configuration and nowhere else.
@@ -224,6 +273,7 @@ fn warn_of_fallback(tools: &Tools, order: &CaptureSnapshot, capture: &Capture) {
 
 fn describe(
     order: &CaptureSnapshot,
+    point: &Arn,
     capture: Capture,
     bytes_read: u64,
     window: (Timestamp, Timestamp),
@@ -231,7 +281,7 @@ fn describe(
     let driver_api::Reading { method, view, held_bytes, fallback } = capture.reading;
     RecoveryPointDescription {
         schema: DESCRIPTION_SCHEMA,
-        recovery_point: order.recovery_point.clone(),
+        recovery_point: point.clone(),
         resource: order.order.resource.clone(),
         resource_type: order.resource_type,
         consistency: capture.consistency,
@@ -267,10 +317,13 @@ fn recognise(
     vault: &Vault,
     committed: &SnapshotSummary,
     order: &CaptureSnapshot,
+    is_base: bool,
     phases: Vec<PhaseTiming>,
 ) -> Result<Captured, WorkError> {
     let description = read_description(&vault.reader(committed.id)?)?;
-    if description.recovery_point != order.recovery_point || description.resource != order.order.resource {
+    let base_of = order.base_of.as_ref().filter(|_| is_base);
+    let point = base_of.map_or(&order.recovery_point, |base_of| &base_of.recovery_point);
+    if description.recovery_point != *point || description.resource != order.order.resource {
         return Err(WorkError::refused(
             FailureCode::SnapshotDiffers,
             format!(
@@ -286,7 +339,16 @@ fn recognise(
         items_done: description.items,
         ..Progress::default()
     };
-    Ok(Captured { snapshot_id: committed.id, summary: summarise(&description, committed.tree), progress, phases })
+    let base = match (&order.base_of, is_base) {
+        (None, _) => None,
+        (Some(_), true) => Some(BaseOutcome::Base),
+        (Some(_), false) => {
+            let reason =
+                "an earlier attempt found that the resource cannot be followed; see the worker's log".to_owned();
+            Some(BaseOutcome::FellBack { reason })
+        }
+    };
+    Ok(Captured { snapshot_id: committed.id, summary: summarise(&description, committed.tree), progress, phases, base })
 }
 
 fn count(

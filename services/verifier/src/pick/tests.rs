@@ -57,6 +57,7 @@ fn point(number: u128, of: &str, age_hours: i64) -> RecoveryPoint {
         last_verdict: None,
         iam_role: None,
         last_restored_at: None,
+        continuous: None,
     }
 }
 

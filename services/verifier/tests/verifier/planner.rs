@@ -72,6 +72,7 @@ pub(crate) fn recovery_point(captured: &Captured, of: &str) -> RecoveryPoint {
         last_verdict: None,
         iam_role: None,
         last_restored_at: None,
+        continuous: None,
     }
 }
 

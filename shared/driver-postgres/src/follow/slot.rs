@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::FollowError;
-use crate::connection::Connection;
+use crate::connection::{Connection, Mode};
 use crate::error::PgError;
+use crate::server::{Credentials, ServerAddress};
 use crate::wal::Lsn;
 
 /// How a slot fares, in PostgreSQL's words (`pg_replication_slots.wal_status`).
@@ -106,6 +107,33 @@ pub fn drop_slot(sql: &mut Connection, name: &str) -> Result<(), PgError> {
          WHERE slot_name = {quoted}"
     ))?;
     Ok(())
+}
+
+/// Makes the slot where there is none, so that the server keeps its log from now on for whoever follows. One that is in use
+/// or lost is left as it is.
+///
+/// # Errors
+/// When the server cannot be followed: no right, no slot free, `wal_level` too low; or when it does not answer.
+pub fn reserve(server: &ServerAddress, credentials: &Credentials, database: &str, name: &str) -> Result<(), PgError> {
+    let mut sql = Connection::open(server, credentials, Mode::Database(database))?;
+    if sql.query("SELECT pg_catalog.current_setting('wal_level')")?.single()? == "minimal" {
+        let problem = "`wal_level` is `minimal`; set it to `replica` at the server and restart it".to_owned();
+        return Err(PgError::NotReady { problem });
+    }
+    let quoted = quote(name);
+    let found = sql.query(&format!("SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = {quoted}"))?;
+    if found.is_empty() {
+        sql.query(&format!("SELECT pg_catalog.pg_create_physical_replication_slot({quoted}, true)"))?;
+    }
+    Ok(())
+}
+
+/// Gives the slot back to a server that is logged in to for that.
+///
+/// # Errors
+/// When the server does not answer or refuses, for example while somebody streams from the slot.
+pub fn give_back(server: &ServerAddress, credentials: &Credentials, database: &str, name: &str) -> Result<(), PgError> {
+    drop_slot(&mut Connection::open(server, credentials, Mode::Database(database))?, name)
 }
 
 pub(super) fn quote(name: &str) -> String {

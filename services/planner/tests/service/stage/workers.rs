@@ -132,6 +132,7 @@ pub(crate) fn captured(order: &OrderBody, attempt: AttemptHeader, exceptions: u6
         },
         progress: Progress::default(),
         phases: Vec::new(),
+        base: None,
         attempt,
     }
     .into()
