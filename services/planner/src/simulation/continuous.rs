@@ -12,6 +12,7 @@ use job_model::{
 
 use super::scene::{AUSTRALIA, EUROPE, create_vault, days, protect, rule};
 use super::{Mischief, World, arn};
+use crate::state::PointRow;
 
 struct Scene {
     world: World,
@@ -53,6 +54,11 @@ fn tasks(world: &World) -> Vec<FollowTask> {
     world.workers.assignments.iter().map(|follow: &FollowResource| follow.task).collect()
 }
 
+/// The recovery points of the server, newest last.
+fn points(s: &Scene) -> Vec<&PointRow> {
+    s.world.state.points_of(&s.shop).collect()
+}
+
 fn run_days(world: &mut World, days: i64) {
     world.run_for(SignedDuration::from_hours(24 * days));
 }
@@ -62,7 +68,7 @@ fn every_run_of_a_rule_is_a_full_capture_of_one_recovery_point() {
     for mischief in [Mischief::None, Mischief::DiesAfterEachStep, Mischief::DiesInEachStep] {
         let mut s = scene(mischief);
         run_days(&mut s.world, 3);
-        let points = s.world.state.points_of(&s.shop);
+        let points = points(&s);
         assert_eq!(points.len(), 1, "{mischief:?}");
         let point = points[0].point.clone();
         assert_eq!((point.kind, point.status), (RecoveryPointKind::Continuous, RecoveryPointStatus::Completed));
@@ -112,7 +118,7 @@ fn the_longest_retention_wins_and_a_change_reaches_the_worker() {
     let point = s.world.newest_point(&s.shop, &s.near);
     assert_eq!(s.world.workers.assignments.last().unwrap().keep_days, Some(35));
     assert_eq!(s.world.point(&point).lifecycle, days(35));
-    assert_eq!(s.world.state.points_of(&s.shop).len(), 1);
+    assert_eq!(points(&s).len(), 1);
 }
 
 #[test]
@@ -128,8 +134,8 @@ fn a_rule_that_is_gone_ends_the_following_and_the_window_lives_for_its_retention
     });
     run_days(&mut s.world, 1);
     assert_eq!(tasks(&s.world), [FollowTask::Follow, FollowTask::Release, FollowTask::Nothing]);
-    let points = s.world.state.points_of(&s.shop);
-    let stopped = points.iter().find(|row| row.point.kind == RecoveryPointKind::Continuous).unwrap().point.clone();
+    let of_kind = |row: &&&PointRow| row.point.kind == RecoveryPointKind::Continuous;
+    let stopped = points(&s).iter().find(of_kind).unwrap().point.clone();
     let state = stopped.continuous.as_ref().unwrap();
     assert_eq!(state.state, FollowState::Stopped);
     let ends = state.stopped_at.unwrap() + SignedDuration::from_hours(24 * 14);
@@ -170,7 +176,7 @@ fn a_disassociated_recovery_point_stays_restorable_and_is_followed_no_longer() {
     assert_eq!(point.continuous.as_ref().unwrap().state, FollowState::Stopped);
     run_days(&mut s.world, 1);
     assert!(s.world.state.points.contains(&first));
-    assert_eq!(s.world.state.points_of(&s.shop).len(), 2, "the next run begins a new one");
+    assert_eq!(points(&s).len(), 2, "the next run begins a new one");
 }
 
 #[test]
