@@ -202,7 +202,7 @@ fn copies_of_a_continuous_recovery_point_are_snapshots_of_its_newest_capture() {
     });
     run_days(&mut s.world, 2);
     let source = s.world.newest_point(&s.shop, &s.near);
-    let copies: Vec<_> = s.world.state.points_of(&s.shop).into_iter().filter(|row| row.point.vault == far).collect();
+    let copies: Vec<_> = s.world.state.points_of(&s.shop).filter(|row| row.point.vault == far).collect();
     assert_eq!(copies.len(), 2);
     for copy in &copies {
         assert_eq!(copy.point.kind, RecoveryPointKind::Snapshot);
