@@ -46,6 +46,8 @@ pub struct Options {
     pub target_roots: Option<Vec<PathBuf>>,
     /// The S3 service of vaults that are not in a directory.
     pub s3: Option<S3Options>,
+    /// The role of the PostgreSQL credential profile `test`; windows are reported every second then.
+    pub postgres_role: Option<String>,
 }
 
 /// An S3 service and who may use it.
@@ -143,6 +145,13 @@ impl Installation {
             if let Some(S3Options { endpoint, key_files: [id, secret] }) = &self.options.s3 {
                 writeln!(text, "[stores.main]\nendpoint = {endpoint:?}\nregion = \"us-east-1\"\nallow_http = true")?;
                 writeln!(text, "access_key_id_file = {id:?}\nsecret_access_key_file = {secret:?}")?;
+            }
+        }
+        let logs_in = [Service::SnapshotWorker, Service::RestoreWorker, Service::Verifier].contains(&instance.service);
+        if let Some(role) = self.options.postgres_role.as_ref().filter(|_| logs_in) {
+            writeln!(text, "[postgres.profiles.test]\nuser = {role:?}\nssl_mode = \"disable\"")?;
+            if instance.service == Service::SnapshotWorker {
+                writeln!(text, "[follow]\nreport_seconds = 1")?;
             }
         }
         Ok(text)

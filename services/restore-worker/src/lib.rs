@@ -5,6 +5,7 @@
 
 mod config;
 mod drivers;
+mod instant;
 mod orders;
 mod removal;
 mod sandbox;

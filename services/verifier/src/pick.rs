@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use job_model::{
-    Arn, PointAlgorithm, RecoveryPoint, RecoveryPointStatus, ResourceType, RestoreTestingPlan, RestoreTestingSelection,
-    protected_resource_conditions_hold, resource_key, wildcard_matches,
+    Arn, PointAlgorithm, RESTORE_TIME, RecoveryPoint, RecoveryPointStatus, ResourceType, RestorableInterval,
+    RestoreTestingPlan, RestoreTestingSelection, USE_LATEST_RESTORABLE_TIME, protected_resource_conditions_hold,
+    resource_key, restore_instant, wildcard_matches,
 };
 
 /// What is done about one selected resource.
@@ -39,6 +40,12 @@ pub(crate) fn pick(plan: &RestoreTestingPlan, points: &[RecoveryPoint], now: Tim
                 iam_role: selection.iam_role.clone(),
                 metadata: selection.restore_metadata_overrides.clone(),
             });
+        }
+    }
+    for pick in picks.values_mut() {
+        if let Ok(point) = &pick.choice {
+            let instant = instant_of(point, &pick.metadata, random);
+            pick.metadata.extend(instant);
         }
     }
     picks.into_values().collect()
@@ -99,7 +106,9 @@ fn is_eligible(
 ) -> bool {
     let vault = point.vault.as_str();
     let matches_any = |patterns: &[String]| patterns.iter().any(|pattern| wildcard_matches(pattern, vault));
-    let age = now.duration_since(point.created_at);
+    // What a continuous one holds is as old as the newest instant of its window.
+    let newest = point.continuous.as_ref().and_then(|continuous| continuous.window.last()).map(|interval| interval.to);
+    let age = now.duration_since(newest.unwrap_or(point.created_at));
     let window = SignedDuration::from_hours(i64::from(plan.selection_window_days) * 24);
     // One that was not captured whole is eligible: the verdict on it fails and says so, which nobody should miss.
     matches!(point.status, RecoveryPointStatus::Completed | RecoveryPointStatus::Partial)
@@ -108,6 +117,33 @@ fn is_eligible(
         && matches_any(&plan.include_vaults)
         && !matches_any(&plan.exclude_vaults)
         && age <= window
+}
+
+/// The metadata that says which instant of a continuous recovery point is restored: any second of its window, each as likely
+/// as every other. None for a snapshot, and where somebody has said which.
+fn instant_of(point: &RecoveryPoint, metadata: &BTreeMap<String, String>, random: u64) -> Option<(String, String)> {
+    let continuous = point.continuous.as_ref()?;
+    // What cannot be read is refused by the planner, with its key.
+    if !matches!(restore_instant(metadata), Ok(None)) {
+        return None;
+    }
+    // The instants after `from` and before `to`.
+    let seconds = |interval: &RestorableInterval| {
+        let last = interval.to.as_second() - i64::from(interval.to.subsec_nanosecond() == 0);
+        (interval.from.as_second() + 1, usize::try_from(last - interval.from.as_second()).unwrap_or(0))
+    };
+    let all: Vec<(i64, usize)> = continuous.window.iter().map(seconds).collect();
+    let Some(mut drawn) = draw(random, &point.resource, all.iter().map(|(_, count)| count).sum()) else {
+        return Some((USE_LATEST_RESTORABLE_TIME.to_owned(), "true".to_owned()));
+    };
+    for (first, count) in all {
+        if drawn < count {
+            let at = Timestamp::from_second(first + i64::try_from(drawn).unwrap_or(0)).ok()?;
+            return Some((RESTORE_TIME.to_owned(), at.to_string()));
+        }
+        drawn -= count;
+    }
+    None
 }
 
 /// One of `count`, from the run's random number and the resource, so that a run is drawn again the same from its record.

@@ -61,6 +61,7 @@ use std::sync::Arc;
 use driver_api::{Capture, CaptureRequest, Check, CheckRequest, Driver, DriverError, Probe, RestoreRequest, Restored};
 use job_model::ResourceType;
 
+pub use restore::forward::Forward;
 pub use settings::PostgresSettings;
 
 /// The driver for PostgreSQL servers.
@@ -78,6 +79,15 @@ impl PostgresDriver {
     #[must_use]
     pub fn new(settings: PostgresSettings) -> Self {
         Self { settings: Arc::new(settings) }
+    }
+
+    /// Restores a full capture and rolls it forward, to a server that was promoted there. Goes on where an attempt before
+    /// was.
+    ///
+    /// # Errors
+    /// As [`Driver::restore`], and when the server does not reach the instant.
+    pub fn restore_to(&self, request: RestoreRequest<'_>, forward: &Forward<'_>) -> Result<Restored, DriverError> {
+        restore::forward::run(&self.settings, &request, forward)
     }
 }
 

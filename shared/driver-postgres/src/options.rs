@@ -41,7 +41,7 @@ const HEARD: &[&str] = &["TargetLocation", "OverwritePolicy", "ItemsToRestore"];
 
 /// Keys that say until when a continuous recovery point is rolled forward; whoever restores one reads them.
 const OF_CONTINUOUS: &[&str] =
-    &["RestoreTime", "RestoreLsn", "RestorePoint", "RestoreTimeline", "UseLatestRestorableTime"];
+    &[job_model::RESTORE_TIME, job_model::RESTORE_LSN, job_model::RESTORE_POINT, job_model::USE_LATEST_RESTORABLE_TIME];
 
 /// An assertion of the user's: SQL that must give `true`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl Options {
                     });
                 }
                 key if HEARD.iter().any(|heard| heard.eq_ignore_ascii_case(key)) => {}
-                key if OF_CONTINUOUS.contains(&key) => {}
+                key if OF_CONTINUOUS.iter().any(|known| known.eq_ignore_ascii_case(key)) => {}
                 key if WITHOUT_MEANING.contains(&key) => parsed.without_meaning.push(key.to_owned()),
                 key => return Err(bad(key, "it is not known; leave it out")),
             }

@@ -1,5 +1,6 @@
 //! Restores a data directory, and starts a server on it where that is asked for.
 
+pub(crate) mod forward;
 mod server;
 mod tables;
 

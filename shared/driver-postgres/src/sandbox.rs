@@ -25,7 +25,7 @@ use crate::settings::PostgresSettings;
 use crate::tool::{self, User};
 
 /// Part of the names of its directories: `holdfast-pg-<process>-<number>`.
-const PREFIX: &str = "holdfast-pg-";
+pub(crate) const PREFIX: &str = "holdfast-pg-";
 
 /// Its port: part of its socket's name and nothing else.
 const PORT: u16 = 5432;
@@ -115,6 +115,17 @@ impl Sandbox {
         bin_dir: &Path,
         user: &User,
     ) -> Result<Self, DriverError> {
+        Self::start_with(settings, cluster, bin_dir, user, &[])
+    }
+
+    /// As [`Sandbox::start`], with further settings, which overrule all others.
+    pub(crate) fn start_with(
+        settings: &PostgresSettings,
+        cluster: &Cluster<'_>,
+        bin_dir: &Path,
+        user: &User,
+        further: &[(String, String)],
+    ) -> Result<Self, DriverError> {
         let place = settings.work_dir();
         remove_leftovers(&place);
         let isolated = can_isolate();
@@ -138,6 +149,9 @@ impl Sandbox {
             command.arg("-c").arg("allow_in_place_tablespaces=on");
         }
         for (key, value) in overriding(&directory) {
+            command.arg("-c").arg(format!("{key}={value}"));
+        }
+        for (key, value) in further {
             command.arg("-c").arg(format!("{key}={value}"));
         }
         let error_log = log.try_clone().map_err(|e| failed("write into", e))?;

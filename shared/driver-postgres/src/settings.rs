@@ -33,6 +33,9 @@ pub struct PostgresSettings {
     /// run as must be able to pass through it. `/tmp` unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work_dir: Option<PathBuf>,
+    /// The program `holdfast-wal`, which recovering servers fetch their log with; the one beside this program unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wal_helper: Option<PathBuf>,
     /// The user restored servers belong to and run as when this worker is root.
     pub run_as: String,
     /// What to do about pages that are damaged at the source: `partial` or `fail`.
@@ -55,6 +58,7 @@ impl Default for PostgresSettings {
             profiles: BTreeMap::new(),
             bin_dir: None,
             work_dir: None,
+            wal_helper: None,
             run_as: "postgres".to_owned(),
             on_damaged_page: DamagePolicy::Partial,
             count_rows: true,
@@ -83,6 +87,9 @@ impl PostgresSettings {
         }
         if self.work_dir.as_ref().is_some_and(|directory| !directory.is_absolute()) {
             return wrong("work_dir", "name an absolute directory");
+        }
+        if self.wal_helper.as_ref().is_some_and(|helper| !helper.is_absolute()) {
+            return wrong("wal_helper", "name an absolute path");
         }
         if self.start_timeout_seconds == 0 {
             return wrong("start_timeout_seconds", "give servers at least a second");

@@ -180,6 +180,18 @@ impl Log {
         runs
     }
 
+    /// The latest transaction that is known to have ended by an instant, among those after a base backup on the way to the
+    /// newest timeline; a lower bound, because of each segment only the earliest and the latest are known.
+    #[must_use]
+    pub fn committed_by(&self, base: &Base, at: Timestamp) -> Option<Timestamp> {
+        let after = self.size.floor(base.stop);
+        let wanted = self.segments.iter().filter(|facts| {
+            self.history.timeline_of_segment(facts.number, self.size) == facts.timeline
+                && facts.segment().start(self.size) >= after
+        });
+        wanted.flat_map(|facts| [facts.first, facts.last]).flatten().filter(|time| *time <= at).max()
+    }
+
     /// The run that a base backup can be brought forward with.
     fn run_of<'a>(&self, base: &Base, runs: &'a [Run]) -> Option<&'a Run> {
         let on_the_way = self.history.holds(base.timeline, base.start)

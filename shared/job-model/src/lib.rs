@@ -19,6 +19,7 @@ mod recovery_point;
 mod report;
 mod resource;
 mod restore;
+mod restore_instant;
 pub mod restore_metadata;
 mod restore_testing;
 mod selection;
@@ -50,6 +51,9 @@ pub use recovery_point::{
 pub use report::{ReportDelivery, ReportJob, ReportJobState, ReportPlan, ReportSetting};
 pub use resource::{Resource, ResourceType};
 pub use restore::{OverwritePolicy, RestoreTarget};
+pub use restore_instant::{
+    RESTORE_LSN, RESTORE_POINT, RESTORE_TIME, RestoreInstant, USE_LATEST_RESTORABLE_TIME, restore_instant,
+};
 pub use restore_testing::{
     PointAlgorithm, ProtectedResourceConditions, RestoreTestingPlan, RestoreTestingSelection, TagEquality,
 };

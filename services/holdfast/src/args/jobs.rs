@@ -102,6 +102,19 @@ pub struct RestoreStart {
     /// Where to, on the machine of the restore-worker: a path, or a `file://` URL
     #[arg(long = "to", value_name = "PATH")]
     pub to: String,
+    /// Of a continuous recovery point: everything up to and including this instant, `2026-11-20T05:00:07Z`; the newest
+    /// unless given
+    #[arg(long, value_name = "INSTANT", group = "instant")]
+    pub to_time: Option<jiff::Timestamp>,
+    /// Of a continuous recovery point: up to and including this position of its log, `0/3000148`
+    #[arg(long, value_name = "LSN", group = "instant")]
+    pub to_lsn: Option<String>,
+    /// Of a continuous recovery point: up to the point that was given this name with `pg_create_restore_point`
+    #[arg(long, value_name = "NAME", group = "instant")]
+    pub to_point: Option<String>,
+    /// Of a continuous recovery point: the newest instant
+    #[arg(long, group = "instant")]
+    pub to_latest: bool,
     /// What may be touched there
     #[arg(long, value_enum, default_value_t)]
     pub overwrite: OverwriteName,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use job_events::TestRun;
-use job_model::{Finding, Job, JobState, PhaseTiming, RecoveryPoint, SourceView, Verdict, VerdictStatus};
+use job_model::{Continuous, Finding, Job, JobState, PhaseTiming, RecoveryPoint, SourceView, Verdict, VerdictStatus};
 
 use super::{bytes, count, millis, moment};
 use crate::names::{short_name, vault_name};
@@ -110,6 +110,9 @@ pub(crate) fn recovery_point_detail(
     sheet.line("status", word(&point.status));
     sheet.some("message", point.status_message.as_ref());
     sheet.some("copied from", point.copied_from.as_ref().map(job_model::Arn::as_str));
+    if let Some(continuous) = &point.continuous {
+        window(&mut sheet, continuous);
+    }
     sheet.line("created", moment(point.created_at));
     sheet.line("captured until", moment(point.summary.capture_ended_at));
     sheet.line("consistency", word(&point.summary.consistency));
@@ -134,6 +137,27 @@ pub(crate) fn recovery_point_detail(
         }
     }
     sheet.text
+}
+
+/// What can be restored of a continuous recovery point, and how its capture fares.
+fn window(sheet: &mut Sheet, continuous: &Continuous) {
+    sheet.line("continuous", word(&continuous.state));
+    sheet.some("", continuous.message.as_ref());
+    if continuous.window.is_empty() {
+        sheet.line("restorable", "nothing to a second yet");
+    }
+    for interval in &continuous.window {
+        let positions = format!("({} to {})", interval.from_position, interval.to_position);
+        sheet.line("restorable", format!("{} to {} {positions}", interval.from, interval.to));
+    }
+    for gap in &continuous.gaps {
+        sheet.line("gap", format!("{} to {}: {}", gap.from_position, gap.to_position, gap.reason));
+    }
+    let lag = format!("{}, durable after {} ms", bytes(continuous.lag_bytes), continuous.delay_ms);
+    sheet.line("lag", lag);
+    sheet.line("full captures", count(continuous.bases));
+    sheet.some("reported", continuous.reported_at.map(moment));
+    sheet.some("followed until", continuous.stopped_at.map(moment));
 }
 
 const fn source_view(view: SourceView) -> &'static str {

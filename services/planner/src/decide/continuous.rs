@@ -1,10 +1,13 @@
 //! Continuous recovery points: at most one of a resource is followed, into the vault of the rule that came first; the runs of
 //! its rules are the full captures that its window starts from. Whoever follows is found by the lease, not here.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use job_events::{BaseOf, FollowResource, FollowTask, ParentSnapshot, RecoveryPointCreated};
 use job_model::{
     Arn, BackupRule, Continuous, CreatedBy, FollowState, JobDetail, JobId, Lifecycle, RecoveryPoint, RecoveryPointId,
-    RecoveryPointKind, RecoveryPointStatus, Resource, ResourceType,
+    RecoveryPointKind, RecoveryPointStatus, Resource, ResourceType, RestoreInstant, restore_instant,
 };
 
 use crate::decide::points::{self, Made, NOT_CONTINUOUS};
@@ -292,5 +295,17 @@ pub(crate) fn ended(step: &mut Step<'_>, point: &Arn, left_behind: Option<&Strin
         None => {
             step.state.continuous.remove(point);
         }
+    }
+}
+
+/// How old the state is that a restore brings back: of a snapshot its capture, of a continuous recovery point the instant asked
+/// for, or the newest that was durable.
+pub(crate) fn restored_state_of(point: &RecoveryPoint, metadata: &BTreeMap<String, String>) -> Timestamp {
+    let captured = point.summary.capture_ended_at;
+    let Some(continuous) = &point.continuous else { return captured };
+    match restore_instant(metadata) {
+        Ok(Some(RestoreInstant::Time(at))) => at,
+        Ok(Some(RestoreInstant::Position(_) | RestoreInstant::Point(_))) | Err(_) => captured,
+        Ok(Some(RestoreInstant::Latest) | None) => continuous.window.last().map_or(captured, |interval| interval.to),
     }
 }

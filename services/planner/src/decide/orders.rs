@@ -150,7 +150,7 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
                 restored_location: location.clone(),
                 restore_ordered_at: restore.first_issued_at.unwrap_or(restore.job.created_at),
                 restore_phases: restore.job.phases.clone(),
-                capture_ended_at: point.point.summary.capture_ended_at,
+                capture_ended_at: continuous::restored_state_of(&point.point, metadata),
                 exception_count: point.point.summary.exception_count,
                 metadata: metadata.clone(),
             }

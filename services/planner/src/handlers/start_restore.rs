@@ -1,7 +1,9 @@
 //! `start-restore`: a recovery point brought back, to a place of its own unless said otherwise.
 
 use job_events::StartRestore;
-use job_model::{JobDetail, JobId, JobKind, RecoveryPointStatus, RestoreTarget};
+use job_model::{
+    JobDetail, JobId, JobKind, RecoveryPointKind, RecoveryPointStatus, RestoreInstant, RestoreTarget, restore_instant,
+};
 
 use crate::decide::runs::new_job;
 use crate::decide::{Accepted, Refusal, Step};
@@ -36,6 +38,20 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartRestore) -> Result<Acce
             return Err(Refusal::invalid("target", "a restore test goes into the sandbox, never to a location"));
         }
         (RestoreTarget::Location { url }, None) => absolute_file("target.url", url)?,
+    }
+    match restore_instant(&request.metadata)? {
+        Some(_) if point.kind == RecoveryPointKind::Snapshot => {
+            let text = "the recovery point is a snapshot and holds one instant; leave `RestoreTime` and its like out, or \
+                        choose a continuous recovery point";
+            return Err(Refusal::invalid("metadata", text));
+        }
+        Some(RestoreInstant::Time(at)) if at > step.now => {
+            return Err(Refusal::invalid("metadata.RestoreTime", format!("`{at}` lies ahead")));
+        }
+        _ => {}
+    }
+    if point.kind == RecoveryPointKind::Continuous && !request.include.is_empty() {
+        return Err(Refusal::invalid("include", "an instant is restored as a whole; leave it empty"));
     }
     if request.test.is_some() && !request.include.is_empty() {
         return Err(Refusal::invalid("include", "a restore test restores all of a recovery point; leave it empty"));

@@ -14,6 +14,7 @@ use vault_engine::{Vault, VaultError, read_description};
 use vault_format::Id;
 
 use crate::drivers::driver;
+use crate::instant;
 use crate::staging::StagingRow;
 use crate::work::Tools;
 
@@ -49,8 +50,6 @@ pub(crate) fn run(
     steering: &Steering,
 ) -> Result<RestoredPoint, WorkError> {
     let mut watch = tools.stopwatch();
-    let snapshot_id = id(&order.snapshot_id, "snapshot_id")?;
-    let expected = id(&order.tree_id, "tree_id")?;
     if order.target == RestoreTarget::Sandbox && order.metadata.contains_key("StartServer") {
         return Err(WorkError::refused(
             FailureCode::TargetInvalid,
@@ -60,6 +59,11 @@ pub(crate) fn run(
     }
     let driver = driver(order.resource_type, &tools.config.postgres)?;
     let vault = Vault::open(&order.vault, &tools.profiles, &tools.surroundings)?;
+    let forward = if order.bases.is_empty() { None } else { Some(instant::plan_of(&vault, order)?) };
+    let (snapshot_id, expected) = match &forward {
+        Some(forward) => (forward.snapshot_id, forward.tree_id),
+        None => (id(&order.snapshot_id, "snapshot_id")?, id(&order.tree_id, "tree_id")?),
+    };
     let reader = vault.reader(snapshot_id)?;
     if reader.root() != expected {
         return Err(VaultError::SnapshotDiffers { id: snapshot_id, expected, found: reader.root() }.into());
@@ -80,6 +84,11 @@ pub(crate) fn run(
     })?;
     let target = target(tools, order, steering)?;
     watch.end("open");
+    let mut options = order.metadata.clone();
+    if forward.is_some() && order.target != RestoreTarget::Sandbox {
+        // A server that answers is what a restore to an instant is, unless somebody says otherwise.
+        options.entry("StartServer".to_owned()).or_insert_with(|| "true".to_owned());
+    }
 
     let request = RestoreRequest {
         reader: &reader,
@@ -87,7 +96,7 @@ pub(crate) fn run(
         target: &target,
         overwrite: order.overwrite,
         include: &order.include,
-        options: &order.metadata,
+        options: &options,
         parallelism: tools.config.threads(),
         control: steering,
         elapsed_ms: &|| tools.clock.elapsed_ms(),
@@ -98,7 +107,11 @@ pub(crate) fn run(
     }
     steering.guard()?;
     fail::fail_point!("restore-worker::before_restore");
-    let restored = driver.restore(request).map_err(WorkError::Target)?;
+    let restored = match &forward {
+        Some(forward) => forward.restore(tools, &vault, request),
+        None => driver.restore(request),
+    };
+    let restored = restored.map_err(WorkError::Target)?;
     fail::fail_point!("restore-worker::after_restore");
     watch.take_over(restored.phases);
     let location = driver_api::file_location(&restored.location).ok_or_else(|| {

@@ -264,3 +264,40 @@ fn chance_reaches_every_eligible_point() {
         .collect();
     assert_eq!(reached, (1..=5).collect());
 }
+
+fn continuous(intervals: &[(&str, &str)]) -> RecoveryPoint {
+    let interval = |(from, to): &(&str, &str)| job_model::RestorableInterval {
+        from: from.parse().unwrap(),
+        to: to.parse().unwrap(),
+        from_position: "0/1".to_owned(),
+        to_position: "0/2".to_owned(),
+    };
+    let window = intervals.iter().map(interval).collect();
+    RecoveryPoint {
+        kind: RecoveryPointKind::Continuous,
+        continuous: Some(job_model::Continuous { window, ..job_model::Continuous::default() }),
+        ..point(1, "db", 0)
+    }
+}
+
+#[test]
+fn any_second_of_a_window_is_drawn_and_none_in_its_gap() {
+    let window =
+        [("2026-11-20T05:00:00.5Z", "2026-11-20T05:00:03Z"), ("2026-11-20T06:00:00Z", "2026-11-20T06:00:01.5Z")];
+    let point = continuous(&window);
+    let drawn: BTreeSet<String> =
+        (0..200).filter_map(|random| instant_of(&point, &BTreeMap::new(), random)).map(|(_, at)| at).collect();
+    let all = ["2026-11-20T05:00:01Z", "2026-11-20T05:00:02Z", "2026-11-20T06:00:01Z"];
+    assert_eq!(drawn, all.map(str::to_owned).into(), "after the beginning and before the end of each interval");
+    let again = instant_of(&point, &BTreeMap::new(), 7);
+    assert_eq!(instant_of(&point, &BTreeMap::new(), 7), again, "a run is drawn again the same");
+}
+
+#[test]
+fn without_a_window_the_newest_instant_is_restored_and_what_was_said_counts() {
+    let latest = Some(("UseLatestRestorableTime".to_owned(), "true".to_owned()));
+    assert_eq!(instant_of(&continuous(&[]), &BTreeMap::new(), 1), latest);
+    let said = BTreeMap::from([("restoreTime".to_owned(), "2026-11-20T05:00:02Z".to_owned())]);
+    let point = continuous(&[("2026-11-20T05:00:00Z", "2026-11-20T05:00:09Z")]);
+    assert_eq!(instant_of(&point, &said, 1), None);
+}

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
+use job_model::RestoreInstant;
 use serde::{Deserialize, Serialize};
 
 use super::{Base, Interval, Log, Run, intervals};
-use crate::wal::Lsn;
+use crate::wal::{InvalidPosition, Lsn};
 
 /// Up to where to restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,21 @@ pub enum Target {
     Lsn(Lsn),
     /// A point named with `pg_create_restore_point`.
     Point(String),
+}
+
+impl Target {
+    /// From what a restore asks for.
+    ///
+    /// # Errors
+    /// When a position is none.
+    pub fn of(instant: &RestoreInstant) -> Result<Self, InvalidPosition> {
+        Ok(match instant {
+            RestoreInstant::Latest => Self::Latest,
+            RestoreInstant::Time(at) => Self::Time(*at),
+            RestoreInstant::Position(text) => Self::Lsn(text.trim().parse()?),
+            RestoreInstant::Point(name) => Self::Point(name.clone()),
+        })
+    }
 }
 
 impl std::fmt::Display for Target {
