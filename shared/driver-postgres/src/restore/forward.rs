@@ -143,7 +143,7 @@ fn roll(
         control: request.control,
     };
     let command = place.directory.join(HELPER).display().to_string();
-    let served = serve(&recovery, |socket| {
+    let served = serve(&recovery, |socket| -> Result<Result<(), String>, DriverError> {
         let mut told = recovery_settings(forward.plan, &[&command, "fetch"], socket);
         // What is restored must survive a power cut; and nobody looks before it is promoted.
         told.extend([("fsync", "on"), ("full_page_writes", "on"), ("hot_standby", "off")].map(owned));
