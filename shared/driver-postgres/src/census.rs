@@ -11,7 +11,7 @@
 //! Nobody waits for it, no setting is needed, and at rest it is exact. Large tables are counted in a sample of blocks,
 //! which a physical copy has at the same places.
 
-use driver_api::DriverError;
+use driver_api::{Control, DriverError};
 use job_model::{Finding, FindingKind, Severity};
 use serde::{Deserialize, Serialize};
 
@@ -158,8 +158,8 @@ impl Taker {
         self.lsn
     }
 
-    /// Counts in S.
-    pub(crate) fn count(&mut self) {
+    /// Counts in S. Ends soon when it is told to stop: no table is begun any more, and none takes longer than its share.
+    pub(crate) fn count(&mut self, control: &dyn Control) {
         for held in &mut self.databases {
             let tables = match tables(&mut held.connection, self.bytes_max, &mut self.left_out, &held.name) {
                 Ok(tables) => tables,
@@ -169,6 +169,9 @@ impl Taker {
                 }
             };
             for table in tables {
+                if control.is_stopped() {
+                    return;
+                }
                 let window = (held.xmin, held.xmax);
                 match count(&mut held.connection, &table, window) {
                     Ok((rows, digest)) => held.counted.push(Counted { table, rows, digest }),
@@ -179,11 +182,11 @@ impl Taker {
     }
 
     /// Takes E and counts again, where anything can have changed.
-    pub(crate) fn finish(mut self) -> Census {
+    pub(crate) fn finish(mut self, control: &dyn Control) -> Census {
         let mut census = Census { databases: Vec::new(), left_out: std::mem::take(&mut self.left_out) };
         for held in self.databases {
             let name = held.name.clone();
-            match finish_database(held, self.bytes_max, &mut census.left_out) {
+            match finish_database(held, self.bytes_max, &mut census.left_out, control) {
                 Ok(database) => census.databases.push(database),
                 Err(error) => census.left_out.push(format!("database `{name}`: {}", chain(&error))),
             }
@@ -345,7 +348,12 @@ fn count_sql(schema: &str, name: &str, percent: Option<&str>, window: (u64, u64)
     )
 }
 
-fn finish_database(held: Held, bytes_max: u64, left_out_list: &mut Vec<String>) -> Result<DatabaseCensus, PgError> {
+fn finish_database(
+    held: Held,
+    bytes_max: u64,
+    left_out_list: &mut Vec<String>,
+    control: &dyn Control,
+) -> Result<DatabaseCensus, PgError> {
     let Held { name, mut connection, xmin, xmax, counted } = held;
     connection.query("COMMIT")?;
     let (_, to_xid) = snapshot(&mut connection)?;
@@ -354,6 +362,9 @@ fn finish_database(held: Held, bytes_max: u64, left_out_list: &mut Vec<String>) 
     let nothing_happened = xmin == xmax && to_xid == xmax;
     let still = tables(&mut connection, bytes_max, &mut Vec::new(), &census.name)?;
     for Counted { table, rows, digest } in counted {
+        if control.is_stopped() {
+            break;
+        }
         // A table that was emptied, rewritten or dropped meanwhile can be in either state.
         if !still.iter().any(|other| other.oid == table.oid && other.filenode == table.filenode) {
             left_out_list.push(format!(

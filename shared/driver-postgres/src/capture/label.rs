@@ -62,9 +62,10 @@ pub(super) fn run(
     store.made_file(manifest::NAME, text.as_bytes(), made)?;
     files::read(&store, &needed_log(data, online.facts.wal_segment_bytes, range)?, false)?;
     if let Some(taker) = &mut taker {
-        taker.count();
+        taker.count(store.request.control);
     }
-    let census = online::end_census(taker, stop);
+    let census = online::end_census(taker, stop, store.request.control);
+    store.stop_if_told()?;
     let mut facts = online.facts;
     facts.start_lsn = Some(start.to_string());
     facts.stop_lsn = Some(stop.to_string());

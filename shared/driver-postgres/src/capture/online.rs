@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use driver_api::{Capture, CaptureRequest, DriverError, Probe};
+use driver_api::{Capture, CaptureRequest, Control, DriverError, Probe};
 
 use super::{Store, label, stream};
 use crate::census::{Census, Taker};
@@ -189,13 +189,13 @@ pub(super) fn begin_census(
 }
 
 /// The census as it is kept, when its first snapshot was taken before the backup's end.
-pub(super) fn end_census(taker: Option<Taker>, stop: Lsn) -> Option<Vec<u8>> {
+pub(super) fn end_census(taker: Option<Taker>, stop: Lsn, control: &dyn Control) -> Option<Vec<u8>> {
     let taker = taker?;
     if taker.lsn() > stop {
         tracing::warn!(counted_at = %taker.lsn(), %stop, "rows were counted after the backup's end, which proves nothing");
         return None;
     }
-    let census: Census = taker.finish();
+    let census: Census = taker.finish(control);
     for reason in &census.left_out {
         tracing::warn!(reason, "not counted");
     }

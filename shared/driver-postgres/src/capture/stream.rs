@@ -66,9 +66,9 @@ pub(super) fn run(
         }
         let mut count = || {
             if let Some(mut taker) = online::begin_census(settings, location, &profile) {
-                let census = &census;
+                let (census, control) = (&census, store.request.control);
                 scope.spawn(move || {
-                    taker.count();
+                    taker.count(control);
                     *census.lock() = Some(taker);
                 });
             }
@@ -110,7 +110,8 @@ pub(super) fn run(
         .ok_or_else(|| PgError::Unexpected { problem: "the backup has no data directory".to_owned() })?;
     let mtime = online.facts.stop_time.unwrap_or(root.mtime);
     store.made_file(manifest::NAME, manifest_text.as_bytes(), Attributes { mode: 0o600, mtime, ..root })?;
-    let census = online::end_census(census.into_inner(), range.end);
+    let census = online::end_census(census.into_inner(), range.end, store.request.control);
+    store.stop_if_told()?;
     let mut facts = online.facts;
     facts.timeline = range.timeline;
     facts.start_lsn = Some(range.start.to_string());
