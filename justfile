@@ -44,13 +44,15 @@ bench *ARGS:
     cargo build --release -p benchmarks
     ./target/release/benchmarks run {{ ARGS }}
 
-# Random histories of vaults beside a model, thousands of them; and restic's word after every single fault.
+# Random histories of vaults beside a model, thousands of them; restic's word after every single fault; a prune between any
+# two calls of everything else.
 vault-histories SEED="1" HISTORIES="2000":
-    HOLDFAST_MODEL_SEED={{ SEED }} HOLDFAST_MODEL_HISTORIES={{ HISTORIES }} HOLDFAST_SWEEP_RESTIC=1 cargo nextest run -p vault-engine --lib -E 'test(sweeps)' --no-capture
+    HOLDFAST_MODEL_SEED={{ SEED }} HOLDFAST_MODEL_HISTORIES={{ HISTORIES }} HOLDFAST_SWEEP_RESTIC=1 HOLDFAST_SWEEP_EVERY=1 cargo nextest run -p vault-engine --lib -E 'test(sweeps)' --no-capture
 
 # Processes that capture, copy, prune and read two vaults at once, and are killed at random instants.
 vault-kills SEED="1" SECONDS="200":
     HOLDFAST_KILLS_SEED={{ SEED }} HOLDFAST_KILLS_SECONDS={{ SECONDS }} cargo nextest run -p vault-engine -E 'test(processes_that_are_killed)' --no-capture
+
 # Pages of 1,000 out of a million recovery points, with every filter, while facts arrive: a table of times, and the peak of
 # memory. Fails above 50 ms at the 99th percentile.
 bench-lists POINTS="1000000" PAGES="200":

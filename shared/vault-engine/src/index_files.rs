@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use vault_format::{Id, IndexFile, IndexedPack, encode_unpacked};
+use vault_format::{Id, IndexFile, IndexedPack, MasterKey, encode_unpacked};
 
 use crate::index::read_index;
-use crate::{Vault, VaultError};
+use crate::store::Store;
+use crate::{Surroundings, Vault, VaultError};
 
 /// Blobs of an index file; at 190 bytes of JSON each it stays below restic's 8 MiB.
 const BLOBS_MAX: usize = 40_000;
@@ -20,19 +21,28 @@ pub(crate) fn names(vault: &Vault) -> Result<BTreeSet<String>, VaultError> {
     Ok(listed.into_iter().map(|file| file.name).filter(|name| name.parse::<Id>().is_ok()).collect())
 }
 
-/// Writes packs into new index files; durable when it returns. The packs must be durable before.
-pub(crate) fn write(vault: &Vault, packs: Vec<IndexedPack>) -> Result<(), VaultError> {
+/// Writes packs into new index files and returns the names of these; durable when it returns. The packs must be durable
+/// before.
+pub(crate) fn write(
+    store: &dyn Store,
+    key: &MasterKey,
+    surroundings: &Surroundings,
+    packs: Vec<IndexedPack>,
+) -> Result<Vec<String>, VaultError> {
     if packs.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let encode = |source| VaultError::Encode { what: "an index", source };
+    let mut names = Vec::new();
     let mut file: Vec<IndexedPack> = Vec::new();
     let mut blobs = 0;
-    let put = |packs: Vec<IndexedPack>| {
+    let mut put = |packs: Vec<IndexedPack>| {
         let json = IndexFile { packs, ..IndexFile::default() }.encode().map_err(encode)?;
-        let sealed = encode_unpacked(vault.key(), vault.surroundings().random(), &json).map_err(encode)?;
-        let path = format!("index/{}", Id::of(&sealed));
-        vault.store().put(&path, sealed.into()).map_err(|error| error.when("write an index"))
+        let sealed = encode_unpacked(key, surroundings.random(), &json).map_err(encode)?;
+        let name = Id::of(&sealed).to_hex();
+        store.put(&format!("index/{name}"), sealed.into()).map_err(|error| error.when("write an index"))?;
+        names.push(name);
+        Ok::<(), VaultError>(())
     };
     for pack in packs {
         if !file.is_empty() && blobs + pack.blobs.len() > BLOBS_MAX {
@@ -43,7 +53,8 @@ pub(crate) fn write(vault: &Vault, packs: Vec<IndexedPack>) -> Result<(), VaultE
         file.push(pack);
     }
     put(file)?;
-    vault.store().barrier().map_err(|error| error.when("make the index durable"))
+    store.barrier().map_err(|error| error.when("make the index durable"))?;
+    Ok(names)
 }
 
 /// Takes packs out of the index: the files that name them are replaced by such as do not, the new ones first, so that a
@@ -77,7 +88,7 @@ pub(crate) fn take_out(vault: &Vault, leaving: &HashSet<Id>) -> Result<(), Vault
             replaced.push(path);
         }
     }
-    write(vault, staying)?;
+    write(vault.store(), vault.key(), vault.surroundings(), staying)?;
     for path in replaced {
         vault.store().delete(&path).map_err(|error| error.when("remove an index that was replaced"))?;
     }

@@ -23,6 +23,7 @@ use vault_format::{BlobKind, BlobSealer, FormatError, Id, SealedBlob, Snapshot, 
 use self::chunks::{BufferPool, CHUNK_BYTES_MAX};
 use self::known::{Claim, KnownBlobs};
 use self::packer::Packer;
+pub(crate) use self::uploads::Own;
 use self::uploads::Uploads;
 use crate::error::chain;
 use crate::locks::Lock;
@@ -304,13 +305,13 @@ impl<'a> Writer<'a> {
         let sealed = encode_unpacked(self.vault.key(), self.vault.surroundings().random(), &json).map_err(encode)?;
         let id = Id::of(&sealed);
         self.lock.verify()?;
-        self.vault.confirm(self.known.index(), snapshot.tree)?;
+        self.vault.confirm(self.known.index(), &self.uploads.own(), snapshot.tree)?;
         self.go_on()?;
         let failed = |error: crate::StoreError| error.when("write the snapshot");
         self.vault.store().put(&snapshot_path(id), sealed.into()).map_err(failed)?;
         self.vault.store().barrier().map_err(failed)?;
         // A prune that did not see the snapshot has replaced the index before this looks at it.
-        if let Err(error) = self.vault.confirm(self.known.index(), snapshot.tree) {
+        if let Err(error) = self.vault.confirm(self.known.index(), &self.uploads.own(), snapshot.tree) {
             self.vault.store().delete(&snapshot_path(id)).map_err(|error| error.when("take back the snapshot"))?;
             return Err(error);
         }

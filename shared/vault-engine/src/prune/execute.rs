@@ -39,17 +39,7 @@ pub(crate) fn run(vault: &Vault, options: &PruneOptions<'_>) -> Result<PruneRepo
     let lock = lock(vault)?;
     let mut survey = Survey::make(vault, options.control)?;
     let mut packs_restored = 0;
-    loop {
-        let found = survey.find_missing(vault);
-        if found.is_empty() {
-            break;
-        }
-        lock.verify()?;
-        packs_restored += found.len() as u64;
-        restore(vault, found)?;
-        // Trees that were missing may need more.
-        survey = Survey::make(vault, options.control)?;
-    }
+    bring_back(vault, options, &lock, &mut survey, &mut packs_restored)?;
     if let Some((_, id)) = survey.missing.iter().find(|(kind, _)| *kind == BlobKind::Tree) {
         return Err(unknown(format!("tree {id} is in no pack of the vault")));
     }
@@ -80,13 +70,34 @@ fn lock(vault: &Vault) -> Result<Lock, VaultError> {
     Ok(lock)
 }
 
+/// Names packs again until nothing is missing that is in the store: trees that were missing may need more.
+fn bring_back(
+    vault: &Vault,
+    options: &PruneOptions<'_>,
+    lock: &Lock,
+    survey: &mut Survey,
+    packs_restored: &mut u64,
+) -> Result<(), VaultError> {
+    loop {
+        let found = survey.find_missing(vault);
+        if found.is_empty() {
+            return Ok(());
+        }
+        lock.verify()?;
+        *packs_restored += found.len() as u64;
+        restore(vault, found)?;
+        survey.refresh(vault, options.control)?;
+    }
+}
+
 fn restore(vault: &Vault, packs: Vec<IndexedPack>) -> Result<(), VaultError> {
     tracing::warn!(
         vault = vault.location(),
         packs = packs.len(),
         "snapshots need packs that no index names; named again"
     );
-    index_files::write(vault, packs)
+    index_files::write(vault.store(), vault.key(), vault.surroundings(), packs)?;
+    Ok(())
 }
 
 fn prepare(vault: &Vault, options: &PruneOptions<'_>, lock: Lock, survey: Survey) -> Result<Prepared, VaultError> {
@@ -179,13 +190,8 @@ fn sweep(
         return Ok(());
     }
     prepared.survey.refresh(vault, options.control)?;
-    let found = prepared.survey.find_missing(vault);
-    if !found.is_empty() {
-        // Somebody without a lock relied on what was marked.
-        report.packs_restored += found.len() as u64;
-        restore(vault, found)?;
-        prepared.survey.refresh(vault, options.control)?;
-    }
+    // Somebody without a lock may have relied on what was marked.
+    bring_back(vault, options, &prepared.lock, &mut prepared.survey, &mut report.packs_restored)?;
     let named: HashSet<Id> = prepared.survey.index.packs().iter().map(|pack| pack.id).collect();
     for PlannedPack { pack, bytes } in &prepared.plan.remove {
         if options.control.is_stopped() {
@@ -230,20 +236,14 @@ fn mark(
     // then its snapshot is there.
     survey.refresh(vault, options.control)?;
     let others = lock.others()?;
-    let mut back = survey.find_missing(vault);
+    bring_back(vault, options, lock, survey, &mut report.packs_restored)?;
     if !foreign(&others).is_empty() {
         // A restic that began meanwhile may have read the old index.
         let planned = plan.unreferenced.iter().map(|planned| planned.pack);
         let left: HashSet<Id> = planned.chain(plan.repack.iter().map(|planned| planned.pack)).collect();
-        back = headers(vault, survey, &left);
-    }
-    if !back.is_empty() {
+        let back = headers(vault, survey, &left);
         report.packs_restored += back.len() as u64;
-        restore(vault, back)?;
-        survey.refresh(vault, options.control)?;
-    }
-    if !foreign(&others).is_empty() {
-        return Ok(());
+        return restore(vault, back);
     }
     let named: HashSet<Id> = survey.index.packs().iter().map(|pack| pack.id).collect();
     let unnamed: HashSet<Id> = survey.stored.keys().copied().filter(|pack| !named.contains(pack)).collect();

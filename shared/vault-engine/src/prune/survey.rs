@@ -32,7 +32,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Looks at everything. Snapshots are listed last: what they need is in the store and in the index before they are.
+    /// Looks at everything.
     pub(super) fn make(vault: &Vault, control: &dyn Control) -> Result<Self, VaultError> {
         let mut survey = Self {
             index: Arc::default(),
@@ -45,16 +45,10 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Looks at what has changed: new snapshots, the index as it is now, and the packs.
+    /// Looks at what has changed: the packs, the index as it is now, and new snapshots. The snapshots come last, until
+    /// there is no new one: so whatever the index names and they do not need is of a writer who has none yet.
     pub(super) fn refresh(&mut self, vault: &Vault, control: &dyn Control) -> Result<(), VaultError> {
         loop {
-            let listing = vault.snapshots()?;
-            if let Some(file) = listing.damaged.first() {
-                return Err(unknown(format!("`{}`: {}", file.path, file.problem)));
-            }
-            let before = self.snapshots.len();
-            let new = listing.readable.into_iter().filter(|snapshot| self.snapshots.insert(snapshot.id));
-            let roots: Vec<Id> = new.map(|snapshot| snapshot.tree).collect();
             let listed = vault.store().list("data").map_err(|error| error.when("list the packs"))?;
             self.stored = listed.into_iter().filter_map(|file| Some((file.name.parse().ok()?, file.size))).collect();
             // The old one goes first: two of them may be more than the machine has.
@@ -63,16 +57,32 @@ impl Survey {
             if let Some(file) = self.index.damaged().first() {
                 return Err(unknown(format!("`{}`: {}", file.path, file.problem)));
             }
-            self.walk(vault, roots, control)?;
-            if self.snapshots.len() == before {
-                break;
+            let listing = vault.snapshots()?;
+            if let Some(file) = listing.damaged.first() {
+                return Err(unknown(format!("`{}`: {}", file.path, file.problem)));
+            }
+            let new = listing.readable.into_iter().filter(|snapshot| self.snapshots.insert(snapshot.id));
+            let new: Vec<Id> = new.map(|snapshot| snapshot.tree).collect();
+            let none_new = new.is_empty();
+            // A tree that was in no index may be in one now, and nobody has looked below it.
+            let trees = self.missing.drain().filter(|(kind, _)| *kind == BlobKind::Tree).map(|(_, id)| id);
+            let trees: Vec<Id> = trees.chain(new).collect();
+            for id in &trees {
+                self.needed.remove(&(BlobKind::Tree, *id));
+            }
+            self.walk(vault, trees, control)?;
+            self.find_out_what_is_missing();
+            if none_new {
+                return Ok(());
             }
             // Walking takes a while; whoever committed meanwhile is seen by the next round.
         }
+    }
+
+    fn find_out_what_is_missing(&mut self) {
         let (index, stored) = (&self.index, &self.stored);
         let missing = self.needed.iter().filter(|(kind, id)| locate(index, stored, *kind, id).is_none());
         self.missing = missing.copied().collect();
-        Ok(())
     }
 
     /// Packs that no index names and that have what is missing, by their own headers.

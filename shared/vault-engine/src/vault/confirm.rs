@@ -3,9 +3,11 @@
 //! A writer decides from the index of when it began what it need not store. A prune may take packs out of the index
 //! meanwhile. Both look at what the other did after they did their own part: the prune at the snapshots and the locks after
 //! it has replaced the index, the writer at the index before and after it has written the snapshot. So at least one of
-//! them notices, and the packs are named again. No file of a pack goes while a writer that began before works still.
+//! them notices, and the packs are named again. The same goes for the packs that the writer itself has put into the index:
+//! until its snapshot is there, a prune takes them for such as nobody needs. No file of a pack goes while a writer that
+//! began before works still.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use driver_api::ReadError;
@@ -13,20 +15,28 @@ use vault_format::{BlobKind, Id, IndexedPack, NodeKind, decode_tree};
 
 use super::Vault;
 use crate::error::chain;
-use crate::index::{Index, pack_path};
+use crate::index::{Index, pack_path, read_pack_header};
 use crate::ranges::read_blob;
 use crate::store::StoreError;
+use crate::writer::Own;
 use crate::{VaultError, index_files};
 
 impl Vault {
     /// Sees to it that everything below `root` is in the index as it is now. `known` is the index that the writer began
-    /// with.
-    pub(crate) fn confirm(&self, known: &Index, root: Id) -> Result<(), VaultError> {
-        if known.files().is_subset(&index_files::names(self)?) {
+    /// with, `own` what it has put into it since.
+    pub(crate) fn confirm(&self, known: &Index, own: &Own, root: Id) -> Result<(), VaultError> {
+        let names = index_files::names(self)?;
+        if known.files().is_subset(&names) && own.files.iter().all(|name| names.contains(name)) {
             return Ok(());
         }
-        let current = self.load_index()?;
+        let mut current = self.load_index()?;
         let named: HashSet<Id> = current.packs().iter().map(|pack| pack.id).collect();
+        let own = self.taken_out(own, &named)?;
+        if !own.is_empty() {
+            self.name_again(own)?;
+            // Trees of ours say what we rely on; they must be found below.
+            current = self.load_index()?;
+        }
         if known.packs().iter().all(|pack| named.contains(&pack.id)) {
             return Ok(());
         }
@@ -43,8 +53,32 @@ impl Vault {
             blobs.sort_unstable_by_key(|blob| blob.offset);
             packs.push(IndexedPack { id: pack.id, blobs });
         }
+        self.name_again(packs)
+    }
+
+    fn name_again(&self, packs: Vec<IndexedPack>) -> Result<(), VaultError> {
         tracing::info!(vault = self.location, packs = packs.len(), "packs that a prune took out are needed again");
-        index_files::write(self, packs)
+        index_files::write(self.store(), &self.key, &self.surroundings, packs)?;
+        Ok(())
+    }
+
+    /// The writer's own packs that are in the index no more. A prune that looked after they were put into the index and
+    /// before their snapshot was there took them for such as nobody needs.
+    fn taken_out(&self, own: &Own, named: &HashSet<Id>) -> Result<Vec<IndexedPack>, VaultError> {
+        let out: HashSet<Id> = own.packs.iter().copied().filter(|id| !named.contains(id)).collect();
+        if out.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stored = self.store.list("data").map_err(|error| error.when("list the packs"))?;
+        let sizes = stored.into_iter().filter_map(|file| Some((file.name.parse::<Id>().ok()?, file.size)));
+        let sizes: HashMap<Id, u64> = sizes.filter(|(id, _)| out.contains(id)).collect();
+        let by_header = |id: Id| {
+            let size = sizes.get(&id).ok_or_else(|| pruned(format!("pack `{}`", pack_path(&id))))?;
+            let blobs = read_pack_header(self.store(), &self.key, &id, *size);
+            let blobs = blobs.map_err(|problem| pruned(format!("pack `{}`: {problem}", pack_path(&id))))?;
+            Ok(IndexedPack { id, blobs })
+        };
+        out.into_iter().map(by_header).collect()
     }
 
     /// Numbers in `known` of the packs that have blobs below `root` and that `current` does not name.

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use job_model::FailureCode;
-use parking_lot::Mutex;
-use vault_format::{Id, IndexFile, IndexedPack, MasterKey, encode_pack_header, encode_unpacked};
+use parking_lot::{Mutex, MutexGuard};
+use vault_format::{Id, IndexedPack, MasterKey, encode_pack_header};
 
 use super::packer::{FilledPack, PACK_ROOM};
 use crate::error::chain;
 use crate::index::pack_path;
 use crate::store::{Store, StoreError};
-use crate::{Surroundings, Vault, VaultError};
+use crate::{Surroundings, Vault, VaultError, index_files};
 
 /// Threads that upload. Each holds a pack, and one more may wait.
 const THREADS: usize = 2;
@@ -24,8 +24,6 @@ const THREADS: usize = 2;
 const PACKS_WITHOUT_INDEX_MAX: usize = if cfg!(test) { 3 } else { 256 };
 /// Or after so long.
 const TIME_WITHOUT_INDEX_MAX: Duration = Duration::from_secs(10 * 60);
-/// Blobs of an index file; at 190 bytes of JSON each it stays below restic's 8 MiB.
-const INDEX_BLOBS_MAX: usize = 40_000;
 
 /// See the module.
 pub(super) struct Uploads {
@@ -41,10 +39,20 @@ struct Shared {
     has_failed: AtomicBool,
     failure: Mutex<Option<(String, FailureCode)>>,
     done: Mutex<Done>,
+    own: Mutex<Own>,
     /// Given up: what still waits is not sent.
     abandoned: AtomicBool,
     /// Buffers of packs that were sent. There are never more than packs at one time.
     buffers: Mutex<Vec<BytesMut>>,
+}
+
+/// What a writer has put into the index.
+#[derive(Default)]
+pub(crate) struct Own {
+    /// Names of the index files.
+    pub(crate) files: Vec<String>,
+    /// The packs that they name.
+    pub(crate) packs: Vec<Id>,
 }
 
 struct Done {
@@ -62,6 +70,7 @@ impl Uploads {
             has_failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             done: Mutex::new(Done { packs: Vec::new(), since: Instant::now() }),
+            own: Mutex::default(),
             abandoned: AtomicBool::new(false),
             buffers: Mutex::default(),
         });
@@ -110,6 +119,11 @@ impl Uploads {
         let packs = mem::take(&mut self.shared.done.lock().packs);
         self.shared.write_index(packs)?;
         self.shared.store.barrier().map_err(|error| error.when("make the index durable"))
+    }
+
+    /// What was put into the index; complete after [`Self::finish`].
+    pub(super) fn own(&self) -> MutexGuard<'_, Own> {
+        self.shared.own.lock()
     }
 
     fn join(&self) -> Result<(), VaultError> {
@@ -175,36 +189,17 @@ impl Shared {
         self.write_index(packs)
     }
 
-    /// The packs must be durable before an index names them.
     fn write_index(&self, packs: Vec<IndexedPack>) -> Result<(), VaultError> {
         if packs.is_empty() {
             return Ok(());
         }
+        // The packs must be durable before an index names them.
         self.store.barrier().map_err(|error| error.when("make packs durable"))?;
-        let encode = |source| VaultError::Encode { what: "an index", source };
-        for packs in split(packs) {
-            let json = IndexFile { packs, ..IndexFile::default() }.encode().map_err(encode)?;
-            let sealed = encode_unpacked(&self.key, self.surroundings.random(), &json).map_err(encode)?;
-            let path = format!("index/{}", Id::of(&sealed));
-            self.store.put(&path, sealed.into()).map_err(|error| error.when("write an index"))?;
-        }
+        let ids: Vec<Id> = packs.iter().map(|pack| pack.id).collect();
+        let files = index_files::write(self.store.as_ref(), &self.key, &self.surroundings, packs)?;
+        let mut own = self.own.lock();
+        own.files.extend(files);
+        own.packs.extend(ids);
         Ok(())
     }
-}
-
-/// Cuts the list so that no index file has too many blobs; a pack stays in one piece.
-fn split(packs: Vec<IndexedPack>) -> Vec<Vec<IndexedPack>> {
-    let mut files: Vec<Vec<IndexedPack>> = Vec::new();
-    let mut blobs = usize::MAX;
-    for pack in packs {
-        blobs = blobs.saturating_add(pack.blobs.len());
-        match files.last_mut() {
-            Some(file) if blobs <= INDEX_BLOBS_MAX => file.push(pack),
-            _ => {
-                blobs = pack.blobs.len();
-                files.push(vec![pack]);
-            }
-        }
-    }
-    files
 }

@@ -132,6 +132,14 @@ pub(super) struct Client {
     fault: Option<(u64, Failure)>,
     calls: AtomicU64,
     hit: Mutex<Option<String>>,
+    interruption: Mutex<Option<Interruption>>,
+}
+
+/// What others do right before a call.
+struct Interruption {
+    /// Number of the call, counted from 0.
+    at: u64,
+    happens: Box<dyn FnOnce() + Send>,
 }
 
 /// What a call is to do.
@@ -145,7 +153,18 @@ enum Effect {
 
 impl Client {
     pub(super) fn new(disk: &Arc<Disk>, fault: Option<(u64, Failure)>) -> Arc<Self> {
-        Arc::new(Self { disk: Arc::clone(disk), fault, calls: AtomicU64::new(0), hit: Mutex::new(None) })
+        Arc::new(Self {
+            disk: Arc::clone(disk),
+            fault,
+            calls: AtomicU64::new(0),
+            hit: Mutex::new(None),
+            interruption: Mutex::new(None),
+        })
+    }
+
+    /// Lets others do something right before one of the calls, counted from 0. The call waits for them.
+    pub(super) fn interrupt(&self, at: u64, happens: impl FnOnce() + Send + 'static) {
+        *self.interruption.lock() = Some(Interruption { at, happens: Box::new(happens) });
     }
 
     /// How many calls it made.
@@ -153,13 +172,18 @@ impl Client {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// The call that went wrong, if it was reached and could go wrong that way.
+    /// The call that went wrong or was interrupted, if it was reached and could go wrong that way.
     pub(super) fn hit(&self) -> Option<String> {
         self.hit.lock().clone()
     }
 
     fn meet(&self, verb: &'static str, path: &str) -> Result<Effect, StoreError> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
+        let due = self.interruption.lock().take_if(|interruption| interruption.at == number);
+        if let Some(Interruption { happens, .. }) = due {
+            self.hit.lock().get_or_insert_with(|| format!("{verb} `{path}`"));
+            happens();
+        }
         let Some((at, failure)) = self.fault else { return Ok(Effect::Whole) };
         let (writes, reads) = (verb == "put", verb == "get");
         let met = match failure {

@@ -7,6 +7,7 @@
 
 mod disk;
 mod faults;
+mod interleavings;
 mod invariants;
 mod model;
 mod scene;
