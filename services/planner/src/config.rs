@@ -75,8 +75,7 @@ pub struct Decisions {
     /// AWS's own limits where ours are wider: windows of an hour or more, hourly schedules at most, six fields of cron, 90
     /// days in cold storage.
     pub aws_strict: bool,
-    /// Orders a prune once a day for vaults where something was deleted. Off, because random histories showed that a prune
-    /// beside captures and copies can, rarely, leave a blob that is needed out of the index until the next prune.
+    /// Orders a prune once a day for vaults where something was deleted.
     pub prune_vaults: bool,
 }
 
@@ -91,7 +90,7 @@ impl Default for Decisions {
             silence: Duration::from_secs(90),
             delete_retry: Duration::from_secs(6 * 3600),
             aws_strict: false,
-            prune_vaults: false,
+            prune_vaults: true,
         }
     }
 }

@@ -62,7 +62,7 @@ impl World {
         Self {
             now: start.parse().unwrap(),
             state: State::default(),
-            settings: Settings { prune_vaults: true, ..Settings::new("000000000000".parse().unwrap(), regions) },
+            settings: Settings::new("000000000000".parse().unwrap(), regions),
             workers: Workers::default(),
             transcript: Transcript::default(),
             said: Vec::new(),

@@ -64,7 +64,7 @@ impl Settings {
             keep_answers: SignedDuration::from_hours(7 * 24),
             vault_places: BTreeMap::new(),
             aws_strict: false,
-            prune_vaults: false,
+            prune_vaults: true,
         }
     }
 }
