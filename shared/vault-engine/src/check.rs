@@ -4,7 +4,7 @@ mod packs;
 mod scrub;
 mod trees;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use driver_api::Control;
@@ -103,6 +103,31 @@ pub(crate) fn run(vault: &Vault, options: &CheckOptions<'_>) -> Result<CheckRepo
     let index = vault.load_index()?;
     let reading = Reading { chosen: &|_| options.read_data, done: &|_, _| {}, control: options.control };
     look(vault, index, &reading)
+}
+
+/// What is missing below a tree, in packs that are there with their length; none when nothing is. Reads the trees only.
+pub(crate) fn problem_below(vault: &Vault, tree: Id, control: &dyn Control) -> Result<Option<String>, VaultError> {
+    let index = vault.load_index()?;
+    let listed = vault.store().list("data").map_err(|error| error.when("list the packs"))?;
+    let sizes: HashMap<Id, u64> =
+        listed.into_iter().filter_map(|file| Some((file.name.parse().ok()?, file.size))).collect();
+    let whole: Vec<bool> = index.packs().iter().map(|pack| sizes.get(&pack.id) == Some(&pack.length)).collect();
+    let is_elsewhere = |kind, id: &Id| index.find(kind, id).any(|location| whole[location.pack as usize]);
+    let mut lost = LostBlobs::new();
+    for (pack, blobs) in index.blobs_by_pack() {
+        if !whole[pack as usize] {
+            lost.extend(blobs.iter().map(|b| (b.kind, b.id)).filter(|(kind, id)| !is_elsewhere(*kind, id)));
+        }
+    }
+    if control.is_stopped() {
+        return Err(VaultError::Stopped);
+    }
+    let mut report = CheckReport::default();
+    if TreeWalk::new(vault, index, &lost).is_whole(tree, &mut report)? {
+        return Ok(None);
+    }
+    let first = report.findings.first().map(|found| format!("{}: {}", found.subject, found.message));
+    Ok(Some(first.unwrap_or_else(|| "content that it needs is in no whole pack".to_owned())))
 }
 
 /// Which packs are read, and who is told of those that were.

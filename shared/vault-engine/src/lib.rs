@@ -57,7 +57,7 @@
 //! | **capture, copy into** | files are only added, under names that are their digests; both may store the same blob → `captures_forgets_and_prunes_in_a_heap_lose_nothing_that_was_committed` | a reader knows the index of when it began → `copies_go_on_beside_a_prune_of_either_vault` | what has no index yet is unreferenced, not damaged → `packs_of_an_attempt_that_died_are_no_damage_and_are_used_by_the_next_when_indexed` | no data is removed, so a parent's blobs stay → `an_unchanged_subtree_that_was_never_written_again_is_kept_too` | `a_writer_that_began_before_the_mark_keeps_what_it_relied_on`, `a_writer_that_begins_after_the_mark_relies_on_nothing_that_is_marked`, `packs_of_a_writer_that_works_are_not_taken_for_leftovers` |
 //! | **restore, copy from** | | both only read → `copies_go_on_beside_a_prune_of_either_vault` | both only read → `a_check_beside_a_prune_finds_nothing` | what is read stays until its reader has ended → `a_restore_reads_to_its_end_what_is_forgotten_and_pruned_meanwhile` | the same |
 //! | **check** | | | both only read → `a_check_beside_a_prune_finds_nothing` | a snapshot that goes meanwhile is passed over → `captures_forgets_and_prunes_in_a_heap_lose_nothing_that_was_committed` | new index files are there before the old ones go → `a_check_beside_a_prune_finds_nothing` |
-//! | **forget** | | | | removing what is gone is no error → `a_forgotten_snapshot_is_gone_and_forgetting_it_again_is_no_error` | needs are only ever overestimated → `captures_forgets_and_prunes_in_a_heap_lose_nothing_that_was_committed` |
+//! | **forget** (also of what was moved) | | | | removing what is gone is no error → `a_forgotten_snapshot_is_gone_and_forgetting_it_again_is_no_error`, `a_moved_snapshot_goes_once_it_is_whole_in_the_other_repository` | needs are only ever overestimated → `captures_forgets_and_prunes_in_a_heap_lose_nothing_that_was_committed` |
 //! | **prune** | | | | | the second one is refused → `of_two_prunes_one_waits_outside` |
 //! | **restic backup** | both only add → `restic_does_not_prune_while_we_write` | as a capture | as a capture | as a capture | nothing leaves the index while its lock is there; when it comes at that very moment all is put back → `nothing_leaves_the_index_while_a_restic_works` |
 //! | **restic prune, forget** | its lock is exclusive → `restic_does_not_prune_while_we_write`, `an_exclusive_lock_keeps_us_and_restic_out_and_says_whose_it_is` | the same | the same | the same | the same, and in turn → `restic_prunes_a_vault_with_marks_of_ours_and_we_go_on` |
@@ -73,6 +73,7 @@ mod index_files;
 mod keep;
 mod keys;
 mod locks;
+mod moved;
 mod profiles;
 mod prune;
 mod ranges;
@@ -92,6 +93,7 @@ pub use description::{DESCRIPTION_SCHEMA, RecoveryPointDescription, read_descrip
 pub use error::VaultError;
 pub use keep::{Hold, Keep, KeepEntry, KeepReason, VaultLockEntry};
 pub use keys::KeyInfo;
+pub use moved::MovedSnapshot;
 pub use profiles::{KeyProfile, Profiles, StoreProfile};
 pub use prune::{
     PRUNE_SCHEMA, PlannedPack, PruneOptions, PrunePlan, PruneReport, RepackedPack, WaitingPack, WaitingReason,

@@ -11,6 +11,7 @@ mod keeping;
 mod keys;
 mod kills;
 mod locking;
+mod moving;
 mod opening;
 mod pruning;
 mod round_trip;
