@@ -115,6 +115,8 @@ impl Talk {
             region: region.clone(),
             location: location.to_owned(),
             key_profile: key_profile.to_owned(),
+            cold_location: None,
+            cold_key_profile: None,
             min_retention_days: None,
             max_retention_days: None,
             vault_type: job_model::VaultType::BackupVault,

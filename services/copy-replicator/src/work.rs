@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use attempt_control::{Steering, Stopwatch, WorkError, off_the_runtime};
-use job_events::{Fact, OrderBody};
+use job_events::{Fact, OrderBody, SnapshotForgotten};
 use job_model::FailureCode;
 use order_runner::{Attempt, Work, WorkFailure};
 use service_host::Clock;
 use vault_engine::{Profiles, Surroundings};
 
 use crate::Config;
-use crate::orders::copy_recovery_point;
+use crate::orders::{copy_recovery_point, forget_warm_snapshot};
 
 /// What every order needs.
 #[derive(Clone, Debug)]
@@ -61,6 +61,11 @@ impl Work for CopyWork {
                 OrderBody::CopyRecoveryPoint(order) => {
                     let copied = copy_recovery_point::run(&tools, order, &steering)?;
                     Ok(copied.into_fact(attempt.header(tools.clock.now())).into())
+                }
+                OrderBody::ForgetWarmSnapshot(order) => {
+                    forget_warm_snapshot::run(&tools, order, &steering)?;
+                    let recovery_point = order.recovery_point.clone();
+                    Ok(SnapshotForgotten { attempt: attempt.header(tools.clock.now()), recovery_point }.into())
                 }
                 other => Err(WorkError::refused(
                     FailureCode::OrderInvalid,

@@ -19,7 +19,7 @@ mod vaults;
 pub(crate) use restore_tests::until_ended as test_run_until_ended;
 
 use job_events::RequestAccepted;
-use job_model::JobId;
+use job_model::{JobId, StorageClass, Vault, VaultAccess};
 
 use crate::args::Command;
 use crate::client::Client;
@@ -58,6 +58,20 @@ fn accepted(output: Output, fact: &RequestAccepted, sentence: &str) -> Result<()
         (_, Some(job)) => format!("{sentence}: job {job}"),
         (Some(result), None) => format!("{sentence}: {result}"),
         (None, None) => sentence.to_owned(),
+    })
+}
+
+/// The storage class that `--cold` stands for.
+const fn class(cold: bool) -> StorageClass {
+    if cold { StorageClass::Cold } else { StorageClass::Warm }
+}
+
+/// How a repository of a vault is opened.
+fn repository(vault: &Vault, class: StorageClass) -> Result<VaultAccess, CliError> {
+    vault.repository(class).cloned().ok_or_else(|| CliError::NotFound {
+        what: "cold repository of the vault",
+        name: vault.name.clone(),
+        look: "holdfast vault list",
     })
 }
 

@@ -46,6 +46,13 @@ pub struct VaultsConfig {
     pub location: String,
     /// Key of the workers' configuration.
     pub key_profile: String,
+    /// Where the cold repositories of the region's vaults are made that name none themselves, likewise with `{name}`. Without
+    /// it such vaults have no cold storage, and lifecycles that ask for it are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_location: Option<String>,
+    /// Key of those; that of the vault unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_key_profile: Option<String>,
 }
 
 /// What decisions depend on.
@@ -155,13 +162,32 @@ impl PlannerConfig {
         let mut places = BTreeMap::new();
         for (name, region) in &self.regions {
             let (Some(vaults), Ok(parsed)) = (&region.vaults, name.parse::<Region>()) else { continue };
-            if !vaults.location.contains("{name}") {
-                let key = format!("regions.{name}.vaults.location");
+            let key = |member: &str| format!("regions.{name}.vaults.{member}");
+            for (member, location) in
+                [("location", Some(&vaults.location)), ("cold_location", vaults.cold_location.as_ref())]
+            {
+                let Some(location) = location.filter(|location| !location.contains("{name}")) else { continue };
                 let mend = "every vault needs a place of its own; write `{name}` in it, and `{account}` where there are \
                             several";
-                return Err(ConfigProblem::new(key, &vaults.location, mend));
+                return Err(ConfigProblem::new(key(member), location, mend));
             }
-            let place = VaultPlace { location: vaults.location.clone(), key_profile: vaults.key_profile.clone() };
+            match (&vaults.cold_location, &vaults.cold_key_profile) {
+                (Some(cold), _) if cold.trim_end_matches('/') == vaults.location.trim_end_matches('/') => {
+                    let mend = "the place of the vaults themselves; cold storage is another repository";
+                    return Err(ConfigProblem::new(key("cold_location"), cold, mend));
+                }
+                (None, Some(profile)) => {
+                    let mend = "a key without a place; write `cold_location` too, or leave it out";
+                    return Err(ConfigProblem::new(key("cold_key_profile"), profile, mend));
+                }
+                _ => {}
+            }
+            let place = VaultPlace {
+                location: vaults.location.clone(),
+                key_profile: vaults.key_profile.clone(),
+                cold_location: vaults.cold_location.clone(),
+                cold_key_profile: vaults.cold_key_profile.clone(),
+            };
             places.insert(parsed, place);
         }
         Ok(places)
@@ -255,6 +281,27 @@ mod tests {
         assert_eq!(attempts.settings().unwrap_err().key, "decisions.max_attempts");
         attempts.decisions = Decisions { jitter: Duration::from_secs(u64::MAX), ..Decisions::default() };
         assert_eq!(attempts.settings().unwrap_err().key, "decisions.jitter");
+    }
+
+    #[test]
+    fn a_cold_place_is_another_one_for_each_vault() {
+        let mut config = config(&["eu-central-1"]);
+        let mut refused = |cold: Option<&str>, key: Option<&str>| {
+            let vaults = VaultsConfig {
+                location: "file:///srv/{name}".to_owned(),
+                key_profile: "main".to_owned(),
+                cold_location: cold.map(str::to_owned),
+                cold_key_profile: key.map(str::to_owned),
+            };
+            config.regions.get_mut("eu-central-1").unwrap().vaults = Some(vaults);
+            config.settings().err().map(|problem| problem.key)
+        };
+        let key = |member: &str| Some(format!("regions.eu-central-1.vaults.{member}"));
+        assert_eq!(refused(Some("s3://cold/{name}"), None), None);
+        assert_eq!(refused(None, None), None);
+        assert_eq!(refused(Some("s3://cold/all"), None), key("cold_location"));
+        assert_eq!(refused(Some("file:///srv/{name}/"), None), key("cold_location"));
+        assert_eq!(refused(None, Some("cold")), key("cold_key_profile"));
     }
 
     #[test]

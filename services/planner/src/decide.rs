@@ -4,6 +4,7 @@
 
 mod announce;
 pub(crate) mod attempt;
+pub(crate) mod cold;
 pub(crate) mod continuous;
 pub(crate) mod ends;
 pub(crate) mod lost;

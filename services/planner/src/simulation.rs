@@ -7,6 +7,7 @@
 
 mod api;
 mod catalogue;
+mod cold;
 mod continuous;
 mod cycle;
 mod faults;

@@ -149,6 +149,15 @@ impl State {
             .any(|row| row.uses.contains(point) && (!row.job.state.is_terminal() || row.withdraw))
     }
 
+    /// An open job other than this one that needs this recovery point.
+    pub(crate) fn user_of(&self, point: &Arn, other_than: JobId) -> Option<JobId> {
+        self.open
+            .iter()
+            .filter_map(|id| self.jobs.get(id))
+            .find(|row| row.job.id != other_than && row.uses.contains(point))
+            .map(|row| row.job.id)
+    }
+
     /// A legal hold that holds the point.
     pub(crate) fn hold_on(&self, point: &job_model::RecoveryPoint) -> Option<&LegalHold> {
         self.holds.values().find(|hold| hold.holds(point))

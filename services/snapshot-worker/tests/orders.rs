@@ -189,6 +189,7 @@ async fn deleting_a_recovery_point_twice_removes_its_snapshot_and_no_other() {
             vault: vault.clone(),
             recovery_point: order.recovery_point.clone(),
             snapshot_id: first.snapshot_id.clone(),
+            also: None,
         };
         let job = bench.order(delete).await;
         assert!(matches!(bench.outcome(job).await, Fact::SnapshotForgotten(_)));
@@ -212,6 +213,7 @@ async fn no_order_deletes_what_the_vault_itself_protects() {
         vault: vault.clone(),
         recovery_point: order.recovery_point.clone(),
         snapshot_id: kept.snapshot_id.clone(),
+        also: None,
     };
     let job = bench.order(delete).await;
     let Fact::AttemptFailed(refused) = bench.outcome(job).await else { panic!("it was deleted") };

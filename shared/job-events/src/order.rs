@@ -124,9 +124,34 @@ pub struct DeleteRecoveryPointOrder {
     pub recovery_point: Arn,
     /// Its snapshot.
     pub snapshot_id: String,
+    /// The other repository of the vault, where a move between the two may have left a snapshot of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<VaultAccess>,
 }
 
-/// Make a recovery point exist in another vault.
+/// Remove a recovery point's snapshot from the warm repository of its vault, once it is seen to be whole in the cold one and
+/// what protects it there protects it here. The copy itself is a `copy-recovery-point` between the two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ForgetWarmSnapshot {
+    /// Job, attempt, resource (the vault).
+    pub order: OrderHeader,
+    /// The warm repository.
+    pub warm: VaultAccess,
+    /// The cold repository.
+    pub cold: VaultAccess,
+    /// The recovery point.
+    pub recovery_point: Arn,
+    /// Its id: what its snapshots are tagged with.
+    pub recovery_point_id: RecoveryPointId,
+    /// Its snapshot in the warm repository: the one that goes.
+    pub warm_snapshot_id: String,
+    /// Its snapshot in the cold repository: the one that stays.
+    pub cold_snapshot_id: String,
+    /// The root tree of both.
+    pub tree_id: String,
+}
+
+/// Make a recovery point exist in another vault, or in the cold repository of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CopyRecoveryPoint {
     /// Job, attempt, resource.
@@ -235,6 +260,7 @@ message_family!(
         PruneVault => "prune-vault",
         DeleteRecoveryPointOrder => "delete-recovery-point",
         CopyRecoveryPoint => "copy-recovery-point",
+        ForgetWarmSnapshot => "forget-warm-snapshot",
         RestoreRecoveryPoint => "restore-recovery-point",
         RemoveSandbox => "remove-sandbox",
         VerifyRestore => "verify-restore",
@@ -252,6 +278,7 @@ impl OrderBody {
             Self::PruneVault(o) => &o.order,
             Self::DeleteRecoveryPointOrder(o) => &o.order,
             Self::CopyRecoveryPoint(o) => &o.order,
+            Self::ForgetWarmSnapshot(o) => &o.order,
             Self::RestoreRecoveryPoint(o) => &o.order,
             Self::RemoveSandbox(o) => &o.order,
             Self::VerifyRestore(o) => &o.order,
@@ -268,7 +295,7 @@ impl OrderBody {
             | Self::CheckVault(_)
             | Self::PruneVault(_)
             | Self::DeleteRecoveryPointOrder(_) => Queue::Snapshot,
-            Self::CopyRecoveryPoint(_) => Queue::Copy,
+            Self::CopyRecoveryPoint(_) | Self::ForgetWarmSnapshot(_) => Queue::Copy,
             Self::RestoreRecoveryPoint(_) | Self::RemoveSandbox(_) => Queue::Restore,
             Self::VerifyRestore(_) => Queue::Verify,
         }

@@ -67,7 +67,7 @@ pub fn queue_of_order(name: &str) -> Option<Queue> {
         "capture-snapshot" | "create-vault" | "check-vault" | "prune-vault" | "delete-recovery-point" => {
             Some(Queue::Snapshot)
         }
-        "copy-recovery-point" => Some(Queue::Copy),
+        "copy-recovery-point" | "forget-warm-snapshot" => Some(Queue::Copy),
         "restore-recovery-point" | "remove-sandbox" => Some(Queue::Restore),
         "verify-restore" => Some(Queue::Verify),
         _ => None,

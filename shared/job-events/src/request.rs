@@ -16,8 +16,8 @@ pub use vaults::*;
 
 use job_model::{
     AdvancedBackupSetting, Arn, Conditions, CopyAction, Generations, JobId, Lifecycle, OverwritePolicy, PlanId,
-    PointAlgorithm, Region, ResourceType, RestoreTarget, RestoreTestingSelection, SelectionId, TagCondition, TestRunId,
-    VaultType,
+    PointAlgorithm, Region, ResourceType, RestoreTarget, RestoreTestingSelection, SelectionId, StorageClass,
+    TagCondition, TestRunId, VaultType,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,12 @@ pub struct CreateVaultRequest {
     /// Key of the workers' configuration; empty: the one the planner's configuration names for the region.
     #[serde(default)]
     pub key_profile: String,
+    /// Where its cold repository goes; absent: where the planner's configuration says for the region, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_location: Option<String>,
+    /// Key of the cold repository; absent: the one the planner's configuration names, or that of the vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_key_profile: Option<String>,
     /// Shortest retention allowed in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_retention_days: Option<u32>,
@@ -310,6 +316,9 @@ pub struct StartVaultCheck {
     /// Whether to read every pack.
     #[serde(default)]
     pub read_data: bool,
+    /// Which of its repositories.
+    #[serde(default, skip_serializing_if = "StorageClass::is_warm")]
+    pub storage_class: StorageClass,
 }
 
 /// Free what no recovery point of a vault needs any more, or say what would be freed.
@@ -321,6 +330,9 @@ pub struct StartVaultPrune {
     /// Whether only to say what would be done; nothing is changed then.
     #[serde(default)]
     pub plan_only: bool,
+    /// Which of its repositories.
+    #[serde(default, skip_serializing_if = "StorageClass::is_warm")]
+    pub storage_class: StorageClass,
 }
 
 /// Make a restore testing plan, or replace the one of that name.

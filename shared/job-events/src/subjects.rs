@@ -49,7 +49,7 @@ impl fmt::Display for Service {
 pub enum Queue {
     /// Snapshot-worker: capture, vault upkeep.
     Snapshot,
-    /// Copy-replicator; in the region of the destination.
+    /// Copy-replicator: copies, in the region of the destination; moves to cold storage.
     Copy,
     /// Restore-worker: restore, sandbox removal.
     Restore,

@@ -248,7 +248,9 @@ pub enum JobDetail {
     Maintenance {
         /// The vault it is about; none for the removal of a sandbox.
         vault: Option<Arn>,
-        /// `create-vault`, `delete-recovery-point`, `check-vault`, `prune-vault`, `plan-prune`, `remove-sandbox`.
+        /// `create-vault`, `delete-recovery-point`, `check-vault`, `prune-vault`, `plan-prune`, `remove-sandbox`; for a
+        /// vault's cold repository `create-cold-tier`, `check-cold-tier`, `prune-cold-tier`, `plan-cold-prune`; for the move
+        /// of a recovery point there `move-to-cold` and then `forget-warm`.
         task: String,
         /// The recovery point it is about.
         recovery_point: Option<Arn>,

@@ -46,7 +46,7 @@ pub use plan::{AdvancedBackupSetting, BackupPlan, BackupRule, CopyAction, Genera
 pub use progress::Progress;
 pub use recovery_point::{
     CaptureSummary, ChangeMethod, Consistency, ExceptionKind, ReadException, RecoveryPoint, RecoveryPointKind,
-    RecoveryPointStatus, SourceReading, SourceView,
+    RecoveryPointStatus, SourceReading, SourceView, StorageClass,
 };
 pub use report::{ReportDelivery, ReportJob, ReportJobState, ReportPlan, ReportSetting};
 pub use resource::{Resource, ResourceType};

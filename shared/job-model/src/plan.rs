@@ -16,7 +16,7 @@ pub struct Lifecycle {
     /// Days after its creation until it is deleted; 1 to 36,500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after_days: Option<u32>,
-    /// Days after its creation until it moves to cold storage. Refused until the cold tier exists.
+    /// Days after its creation until it moves to cold storage; 1 to 36,500, and less than until its deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub move_to_cold_after_days: Option<u32>,
 }

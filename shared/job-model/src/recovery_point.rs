@@ -32,6 +32,25 @@ pub enum RecoveryPointStatus {
     Expired,
 }
 
+/// Where in its vault a recovery point lies: AWS's storage classes of what is not deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum StorageClass {
+    /// In the vault's own repository.
+    #[default]
+    Warm,
+    /// In the vault's cold repository.
+    Cold,
+}
+
+impl StorageClass {
+    /// Whether it is the usual one.
+    #[must_use]
+    pub fn is_warm(&self) -> bool {
+        *self == Self::Warm
+    }
+}
+
 /// How well the resource was at rest while it was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -152,7 +171,10 @@ pub struct RecoveryPoint {
     pub kind: RecoveryPointKind,
     /// The vault that holds it.
     pub vault: Arn,
-    /// The snapshot in the vault's repository (64 hexadecimal digits).
+    /// Which of the vault's repositories holds it.
+    #[serde(default, skip_serializing_if = "StorageClass::is_warm")]
+    pub storage_class: StorageClass,
+    /// The snapshot in that repository (64 hexadecimal digits).
     pub snapshot_id: String,
     /// What it is a recovery point of.
     pub resource: Arn,
@@ -214,6 +236,16 @@ impl RecoveryPoint {
             Some(continuous) => continuous.stopped_at?,
             None => self.created_at,
         };
-        Some(from.checked_add(jiff::SignedDuration::from_hours(i64::from(days) * 24)).unwrap_or(Timestamp::MAX))
+        Some(days_after(from, days))
     }
+
+    /// When it moves, or moved, to cold storage by its lifecycle: AWS's calculated lifecycle. None: never.
+    #[must_use]
+    pub fn move_to_cold_at(&self) -> Option<Timestamp> {
+        self.lifecycle.move_to_cold_after_days.map(|days| days_after(self.created_at, days))
+    }
+}
+
+fn days_after(from: Timestamp, days: u32) -> Timestamp {
+    from.checked_add(jiff::SignedDuration::from_hours(i64::from(days) * 24)).unwrap_or(Timestamp::MAX)
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Arn, Region};
+use crate::{Arn, Region, StorageClass};
 
 /// Whether a vault can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -121,6 +121,10 @@ pub struct Vault {
     pub region: Region,
     /// How workers open it.
     pub access: VaultAccess,
+    /// How workers open its cold repository, where recovery points go whose lifecycle says so. It has no repository's id
+    /// until it was made; none at all: there is no cold storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold: Option<VaultAccess>,
     /// Whether it can be used.
     pub state: VaultState,
     /// Why it is in that state, when that needs saying.
@@ -155,6 +159,15 @@ pub struct Vault {
 }
 
 impl Vault {
+    /// How workers open the repository of that storage class; none where there is no such repository yet.
+    #[must_use]
+    pub fn repository(&self, class: StorageClass) -> Option<&VaultAccess> {
+        match class {
+            StorageClass::Warm => Some(&self.access),
+            StorageClass::Cold => self.cold.as_ref().filter(|cold| cold.repository_id.is_some()),
+        }
+    }
+
     /// Whether a lock stands: recovery points can neither be deleted on request nor given another lifecycle.
     #[must_use]
     pub fn is_locked(&self) -> bool {

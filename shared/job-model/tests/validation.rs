@@ -91,7 +91,15 @@ fn each_wrong_field_of_a_rule_is_named() {
         (with(|r| r.completion_window_minutes = 479), "rules[0].completion_window_minutes"),
         (with(|r| r.lifecycle = days(0)), "rules[0].lifecycle.delete_after_days"),
         (with(|r| r.lifecycle = days(36_501)), "rules[0].lifecycle.delete_after_days"),
-        (with(|r| r.lifecycle.move_to_cold_after_days = Some(30)), "rules[0].lifecycle.move_to_cold_after_days"),
+        (with(|r| r.lifecycle.move_to_cold_after_days = Some(0)), "rules[0].lifecycle.move_to_cold_after_days"),
+        (with(|r| r.lifecycle.move_to_cold_after_days = Some(35)), "rules[0].lifecycle.move_to_cold_after_days"),
+        (
+            with(|r| {
+                r.enable_continuous = true;
+                r.lifecycle.move_to_cold_after_days = Some(7);
+            }),
+            "rules[0].lifecycle.move_to_cold_after_days",
+        ),
         (with(|r| r.generations = Some(Generations::default())), "rules[0].generations"),
         (with(|r| r.copy_actions = vec![copy("main")]), "rules[0].copy_actions[0].destination_vault"),
         (with(|r| r.copy_actions = vec![copy("dr"), copy("dr")]), "rules[0].copy_actions[1].destination_vault"),
@@ -114,6 +122,17 @@ fn each_wrong_field_of_a_rule_is_named() {
 }
 
 #[test]
+fn a_lifecycle_may_have_a_cold_part_of_a_day_or_more() {
+    let lifecycle = |cold, delete| Lifecycle { delete_after_days: delete, move_to_cold_after_days: Some(cold) };
+    for accepted in [lifecycle(7, Some(30)), lifecycle(7, Some(8)), lifecycle(36_500, None)] {
+        validation::lifecycle("lifecycle", &accepted).unwrap();
+    }
+    let refused = validation::lifecycle("lifecycle", &lifecycle(30, Some(30))).unwrap_err();
+    assert_eq!((refused.field.as_str(), refused.value.as_str()), ("lifecycle.move_to_cold_after_days", "30"));
+    assert!(refused.problem.contains("never be in cold storage"), "{refused}");
+}
+
+#[test]
 fn a_refusal_reads_as_a_sentence_with_its_mend() {
     let error = validation::lifecycle("lifecycle", &days(0)).unwrap_err();
     assert_eq!(error.to_string(), "`lifecycle.delete_after_days` `0`: must be from 1 to 36500 days");
@@ -131,6 +150,7 @@ fn a_vault_refuses_what_it_would_not_keep_right() {
         name: "main".to_owned(),
         region: "ap-northeast-1".parse().unwrap(),
         access,
+        cold: None,
         state: VaultState::Available,
         state_message: None,
         min_retention_days: Some(7),

@@ -1,9 +1,10 @@
-//! Copies a recovery point into another vault.
+//! Copies a recovery point into another vault, or into the cold repository of its own.
 //!
 //! May be repeated at any point: blobs that arrived are not sent again, and a copy that was committed is found by its
 //! recovery point's tag.
 
 use attempt_control::{Steering, WorkError};
+use fail::fail_point;
 use job_events::{AttemptHeader, CopyRecoveryPoint, RecoveryPointCopied};
 use job_model::{FailureCode, PhaseTiming, Progress};
 use telemetry::KeyValue;
@@ -40,7 +41,7 @@ pub(crate) fn run(tools: &Tools, order: &CopyRecoveryPoint, steering: &Steering)
     let destination = Vault::open(&order.destination, &tools.profiles, &tools.surroundings)?;
     watch.end("open");
     steering.guard()?;
-    fail::fail_point!("copy-replicator::before_copy");
+    fail_point!("copy-replicator::before_copy", |_| std::process::abort());
     let copied = copy_snapshot(&CopyRequest {
         source: &source,
         snapshot_id,
@@ -50,7 +51,7 @@ pub(crate) fn run(tools: &Tools, order: &CopyRecoveryPoint, steering: &Steering)
         parallelism: tools.config.threads(),
         control: steering,
     })?;
-    fail::fail_point!("copy-replicator::after_copy");
+    fail_point!("copy-replicator::after_copy", |_| std::process::abort());
     watch.end("copy");
     tracing::info!(
         recovery_point = %order.recovery_point,
@@ -74,7 +75,7 @@ pub(crate) fn run(tools: &Tools, order: &CopyRecoveryPoint, steering: &Steering)
     })
 }
 
-fn id(text: &str, field: &str) -> Result<Id, WorkError> {
+pub(super) fn id(text: &str, field: &str) -> Result<Id, WorkError> {
     text.parse().map_err(|e| {
         WorkError::refused(FailureCode::OrderInvalid, format!("`{field}`: {e}; look at the planner's version"))
     })

@@ -139,9 +139,12 @@ pub(crate) async fn run(context: &Context<'_>, native: &Native, query: &str, bod
             struct Wanted {
                 #[serde(default)]
                 read_data: bool,
+                #[serde(default)]
+                storage_class: job_model::StorageClass,
             }
             let vault = context.vault_arn(name)?;
-            send(context, StartVaultCheck { vault, read_data: body_of::<Wanted>(body)?.read_data }).await
+            let Wanted { read_data, storage_class } = body_of(body)?;
+            send(context, StartVaultCheck { vault, read_data, storage_class }).await
         }
         Native::ListTestRuns => {
             let limit = number(query, "limit")?;

@@ -29,6 +29,8 @@ async fn make(context: &Context<'_>, input: &Input, vault_type: VaultType) -> Re
         // AWS knows no locations: the planner's configuration says where such vaults go.
         location: String::new(),
         key_profile: key_profile(input)?,
+        cold_location: None,
+        cold_key_profile: None,
         min_retention_days: days(input, "MinRetentionDays")?,
         max_retention_days: days(input, "MaxRetentionDays")?,
         vault_type,

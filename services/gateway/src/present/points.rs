@@ -21,12 +21,9 @@ fn joined(mut value: Value, more: Value) -> Value {
     value
 }
 
-/// When a recovery point is deleted; empty where nothing limits its age.
+/// When a recovery point moves to cold storage and when it is deleted; empty where nothing limits its age.
 pub(crate) fn calculated(point: &RecoveryPoint) -> Value {
-    match point.delete_at() {
-        Some(at) => json!({ "DeleteAt": epoch(at) }),
-        None => json!({}),
-    }
+    compact(json!({ "MoveToColdStorageAt": maybe(point.move_to_cold_at()), "DeleteAt": maybe(point.delete_at()) }))
 }
 
 /// The vault that a copy was copied from is not part of the copy; its source's ARN names account and region only.
@@ -63,7 +60,7 @@ pub(crate) fn in_vault(point: &RecoveryPoint, vault: Option<&Vault>, source: Opt
 
 /// A recovery point described: as in the list, and its storage class.
 pub(crate) fn described(point: &RecoveryPoint, vault: Option<&Vault>, source: Option<&Arn>) -> Value {
-    joined(in_vault(point, vault, source), json!({ "StorageClass": "WARM" }))
+    joined(in_vault(point, vault, source), json!({ "StorageClass": point.storage_class }))
 }
 
 /// A recovery point in the list of a resource. The size has another name there.

@@ -82,6 +82,9 @@ pub enum VaultCommand {
         /// Only say what would be done, and why
         #[arg(long)]
         plan: bool,
+        /// The vault's cold repository instead of its warm one
+        #[arg(long)]
+        cold: bool,
     },
     /// The secrets that open a vault: list, add, revoke
     #[command(subcommand)]
@@ -110,6 +113,13 @@ pub struct VaultCreate {
     /// Key of the workers' configuration that opens it
     #[arg(long, default_value = "default", value_name = "NAME")]
     pub key_profile: String,
+    /// Where its cold repository goes, for recovery points whose lifecycle moves them to cold storage
+    /// [default: what the planner's configuration has for the region]
+    #[arg(long, value_name = "PATH|URL")]
+    pub cold_location: Option<String>,
+    /// Key of the workers' configuration that opens the cold repository [default: the same]
+    #[arg(long, value_name = "NAME", requires = "cold_location")]
+    pub cold_key_profile: Option<String>,
     /// Backups that would be kept for fewer days are refused
     #[arg(long, value_name = "DAYS")]
     pub min_retention_days: Option<u32>,

@@ -306,4 +306,7 @@ pub struct CheckArgs {
     /// Read and verify every byte, not only the structure
     #[arg(long)]
     pub read_data: bool,
+    /// The vault's cold repository instead of its warm one
+    #[arg(long)]
+    pub cold: bool,
 }

@@ -15,6 +15,9 @@ pub struct OwnVault {
     /// [default: the profiles of the `holdfast up` of --state]
     #[arg(long, value_name = "FILE")]
     pub profiles: Option<PathBuf>,
+    /// The vault's cold repository instead of its warm one
+    #[arg(long)]
+    pub cold: bool,
 }
 
 /// `holdfast vault key`.

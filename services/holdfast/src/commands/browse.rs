@@ -11,7 +11,7 @@ use service_host::{Clock, SystemClock};
 use vault_engine::{Profiles, Surroundings, Vault};
 use vault_format::{Node, NodeKind, Tree};
 
-use super::recovery_points;
+use super::{recovery_points, repository};
 use crate::args::Browse;
 use crate::client::Client;
 use crate::error::{Cause, CliError};
@@ -38,7 +38,7 @@ struct Entry {
 pub(super) async fn run(args: &Browse, client: &Client<'_>, output: Output) -> Result<(), CliError> {
     let point = recovery_points::find(client, &args.recovery_point).await?;
     let vaults = client.vaults().await?;
-    let access = pick_vault(&vaults, point.vault.as_str(), None)?.access.clone();
+    let access = repository(pick_vault(&vaults, point.vault.as_str(), None)?, point.storage_class)?;
     let from_up = client.destination().endpoint.as_ref().map(|e| e.profiles_file.clone());
     let profiles = read_profiles(args.profiles.clone().or(from_up))?;
     let (path, print) = (args.path.clone(), args.print);

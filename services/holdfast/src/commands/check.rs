@@ -5,7 +5,7 @@ use job_events::{Envelope, Fact, StartVaultCheck, VaultChecked, subjects};
 use job_model::{Job, Severity};
 use serde::Serialize;
 
-use super::job_of;
+use super::{class, job_of};
 use crate::args::CheckArgs;
 use crate::client::{Client, bus, within};
 use crate::error::CliError;
@@ -24,7 +24,8 @@ struct Checked {
 pub(super) async fn run(args: &CheckArgs, client: &Client<'_>, output: Output) -> Result<(), CliError> {
     let vaults = client.vaults().await?;
     let vault = pick_vault(&vaults, &args.vault, client.chosen_region())?;
-    let request = StartVaultCheck { vault: vault.access.arn.clone(), read_data: args.read_data };
+    let request =
+        StartVaultCheck { vault: vault.access.arn.clone(), read_data: args.read_data, storage_class: class(args.cold) };
     let fact = client.request(&request.into()).await?;
     let job = follow::until_ended(client, job_of(&fact)?, output).await?;
     let result = result_of(client, &job).await?;

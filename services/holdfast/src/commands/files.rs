@@ -108,6 +108,7 @@ mod tests {
                 key_profile: "default".to_owned(),
                 repository_id: None,
             },
+            cold: None,
             state: VaultState::Available,
             state_message: None,
             min_retention_days: None,

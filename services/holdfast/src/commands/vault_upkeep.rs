@@ -10,6 +10,7 @@ use vault_engine::{
 };
 
 use super::browse::read_profiles;
+use super::{class, repository};
 use crate::args::{KeepCommand, KeyCommand, OwnVault, Scrub};
 use crate::client::Client;
 use crate::error::CliError;
@@ -26,7 +27,7 @@ async fn with_vault<T: Send + 'static>(
     work: impl FnOnce(&Vault, &Profiles) -> Result<T, CliError> + Send + 'static,
 ) -> Result<T, CliError> {
     let vaults = client.vaults().await?;
-    let access = pick_vault(&vaults, &on.vault, client.chosen_region())?.access.clone();
+    let access = repository(pick_vault(&vaults, &on.vault, client.chosen_region())?, class(on.cold))?;
     let from_up: Option<PathBuf> = client.destination().endpoint.as_ref().map(|e| e.profiles_file.clone());
     let profiles = read_profiles(on.profiles.clone().or(from_up))?;
     let arn = access.arn.to_string();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use job_events::{CreateVaultRequest, DeleteVault, StartVaultPrune};
 use job_model::{Vault, VaultState};
 
-use super::{accepted, job_of, vault_upkeep};
+use super::{accepted, class, job_of, vault_upkeep};
 use crate::args::{VaultCommand, VaultCreate};
 use crate::client::Client;
 use crate::error::CliError;
@@ -23,7 +23,7 @@ pub(super) async fn run(command: VaultCommand, client: &Client<'_>, output: Outp
         VaultCommand::Key(command) => vault_upkeep::key(&command, client, output).await,
         VaultCommand::Keep(command) => vault_upkeep::keep(command, client, output).await,
         VaultCommand::Scrub(args) => vault_upkeep::scrub(&args, client, output).await,
-        VaultCommand::Prune { vault, plan } => prune(&vault, plan, client, output).await,
+        VaultCommand::Prune { vault, plan, cold } => prune(&vault, plan, cold, client, output).await,
         VaultCommand::Delete { vault } => {
             let vaults = client.vaults().await?;
             let arn = names::pick_vault(&vaults, &vault, client.chosen_region())?.access.arn.clone();
@@ -44,6 +44,8 @@ async fn create(args: &VaultCreate, client: &Client<'_>, output: Output) -> Resu
         region: client.region().clone(),
         location,
         key_profile: args.key_profile.clone(),
+        cold_location: args.cold_location.as_deref().map(names::location).transpose()?,
+        cold_key_profile: args.cold_key_profile.clone(),
         min_retention_days: args.min_retention_days,
         max_retention_days: args.max_retention_days,
         vault_type: job_model::VaultType::BackupVault,
@@ -70,10 +72,10 @@ async fn create(args: &VaultCreate, client: &Client<'_>, output: Output) -> Resu
     }
 }
 
-async fn prune(vault: &str, plan_only: bool, client: &Client<'_>, output: Output) -> Result<(), CliError> {
+async fn prune(vault: &str, plan_only: bool, cold: bool, client: &Client<'_>, output: Output) -> Result<(), CliError> {
     let vaults = client.vaults().await?;
     let vault = names::pick_vault(&vaults, vault, client.chosen_region())?.access.arn.clone();
-    let fact = client.request(&StartVaultPrune { vault, plan_only }.into()).await?;
+    let fact = client.request(&StartVaultPrune { vault, plan_only, storage_class: class(cold) }.into()).await?;
     let job = follow::until_ended(client, job_of(&fact)?, output).await?;
     output.result(&job, || render::job_detail(&job))?;
     follow::require_completed(&job)

@@ -85,6 +85,8 @@ pub(super) async fn prepare(
             region: region(index)?,
             location: names::path_url(&stage.vault(name))?,
             key_profile: name.to_owned(),
+            cold_location: None,
+            cold_key_profile: None,
             min_retention_days: None,
             max_retention_days: None,
             vault_type: job_model::VaultType::BackupVault,

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use job_events::TestRun;
-use job_model::{Continuous, Finding, Job, JobState, PhaseTiming, RecoveryPoint, SourceView, Verdict, VerdictStatus};
+use job_model::{
+    Continuous, Finding, Job, JobState, PhaseTiming, RecoveryPoint, SourceView, StorageClass, Verdict, VerdictStatus,
+};
 
 use super::{bytes, count, millis, moment};
 use crate::names::{short_name, vault_name};
@@ -106,6 +108,10 @@ pub(crate) fn recovery_point_detail(
     sheet.line("recovery point", point.arn.as_str());
     sheet.line("resource", point.resource.as_str());
     sheet.line("vault", point.vault.as_str());
+    sheet.line("storage class", word(&point.storage_class));
+    if point.storage_class == StorageClass::Warm {
+        sheet.some("moves to cold", point.move_to_cold_at().map(|at| format!("after {}", moment(at))));
+    }
     sheet.line("snapshot", &point.snapshot_id);
     sheet.line("status", word(&point.status));
     sheet.some("message", point.status_message.as_ref());

@@ -93,6 +93,11 @@ impl Layout {
         self.root.join("sandbox").join(region.as_str())
     }
 
+    /// Where the cold repositories of vaults go.
+    pub(super) fn cold_vaults_dir(&self) -> PathBuf {
+        self.root.join("cold-vaults")
+    }
+
     /// Where vaults go that are made without a location.
     pub(super) fn vaults_dir(&self) -> PathBuf {
         self.root.join("vaults")

@@ -2,6 +2,7 @@
 //! differ from what the services read.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use driver_postgres::PostgresSettings;
@@ -181,9 +182,13 @@ impl Settings {
     /// The AWS Backup API knows no locations: vaults that are made through it lie below the state directory, too.
     fn planner_region(&self, region: &Region, nats: &BusConfig) -> planner::RegionConfig {
         let place = self.layout.vaults_dir().join(region.as_str());
+        let cold = self.layout.cold_vaults_dir().join(region.as_str());
+        let below = |directory: &Path| format!("file://{}/{{account}}/{{name}}", directory.display());
         let vaults = planner::VaultsConfig {
-            location: format!("file://{}/{{account}}/{{name}}", place.display()),
+            location: below(&place),
             key_profile: DEFAULT_KEY.to_owned(),
+            cold_location: Some(below(&cold)),
+            cold_key_profile: None,
         };
         planner::RegionConfig { nats: nats.clone(), vaults: Some(vaults) }
     }

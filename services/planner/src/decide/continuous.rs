@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use job_events::{BaseOf, FollowResource, FollowTask, ParentSnapshot, RecoveryPointCreated};
 use job_model::{
     Arn, BackupRule, Continuous, CreatedBy, FollowState, JobDetail, JobId, Lifecycle, RecoveryPoint, RecoveryPointId,
-    RecoveryPointKind, RecoveryPointStatus, Resource, ResourceType, RestoreInstant, restore_instant,
+    RecoveryPointKind, RecoveryPointStatus, Resource, ResourceType, RestoreInstant, StorageClass, restore_instant,
 };
 
 use crate::decide::points::{self, Made, NOT_CONTINUOUS};
@@ -164,6 +164,7 @@ pub(crate) fn record_base(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> 
                 arn: arn.clone(),
                 kind: RecoveryPointKind::Continuous,
                 vault: vault.clone(),
+                storage_class: StorageClass::Warm,
                 snapshot_id: made.snapshot_id,
                 resource: job.resource.clone(),
                 resource_type: job.resource_type?,
@@ -187,7 +188,7 @@ pub(crate) fn record_base(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> 
             };
             let fact = RecoveryPointCreated { recovery_point: point.clone() };
             let trace = point.traceparent.clone();
-            step.state.points.put(arn.clone(), PointRow { point, deletions: 0, delete_not_before: None });
+            step.state.points.put(arn.clone(), PointRow::new(point));
             step.tell(&job.region, job.id.to_string(), fact, trace);
         }
     }

@@ -7,7 +7,7 @@ use job_model::{
 
 use crate::decide::orders::task;
 use crate::decide::runs::{after, new_job};
-use crate::decide::{Step, explain};
+use crate::decide::{Step, cold, explain};
 use crate::state::JobRow;
 
 /// Puts a job that moved and, if it ended, does what follows.
@@ -54,6 +54,18 @@ fn after_end(step: &mut Step<'_>, row: &JobRow) {
                         point.point.status_message = Some(format!("could not be deleted: {why}"));
                         point.delete_not_before = Some(after(step.now, step.settings.delete_retry));
                         step.state.points.put(point.point.arn.clone(), point);
+                    }
+                }
+                task::CREATE_COLD_TIER => {
+                    if let Some(vault) = vault.as_ref().and_then(|arn| step.state.vaults.get(arn)).cloned() {
+                        let text = format!("its cold repository could not be made: {why}");
+                        let told = Vault { state_message: Some(text), ..vault };
+                        step.state.vaults.put(told.access.arn.clone(), told);
+                    }
+                }
+                task::MOVE_TO_COLD | task::FORGET_WARM => {
+                    if let Some(point) = recovery_point {
+                        cold::given_up(step, point);
                     }
                 }
                 task::REMOVE_SANDBOX => {

@@ -4,10 +4,13 @@ use job_events::{
     CaptureSnapshot, CheckVault, CopyRecoveryPoint, CreateVault, DeleteRecoveryPointOrder, OrderBody, OrderHeader,
     ParentSnapshot, PruneVault, RemoveSandbox, RestoreRecoveryPoint, VerifyRestore,
 };
-use job_model::{Arn, Job, JobDetail, RecoveryPointStatus, RestoreTarget, Vault, VaultAccess, VaultState};
+use job_model::{
+    Arn, Job, JobDetail, RecoveryPoint, RecoveryPointStatus, RestoreTarget, StorageClass, Vault, VaultAccess,
+    VaultState,
+};
 
 use crate::decide::scope::account_of;
-use crate::decide::{Step, continuous};
+use crate::decide::{Step, cold, continuous};
 use crate::state::{JobRow, PointRow};
 
 /// What stands between a job and its order.
@@ -28,6 +31,16 @@ pub(crate) mod task {
     /// Says what a prune would do.
     pub(crate) const PLAN_PRUNE: &str = "plan-prune";
     pub(crate) const REMOVE_SANDBOX: &str = "remove-sandbox";
+    /// Makes a vault's cold repository.
+    pub(crate) const CREATE_COLD_TIER: &str = "create-cold-tier";
+    /// Copies a recovery point into its vault's cold repository.
+    pub(crate) const MOVE_TO_COLD: &str = "move-to-cold";
+    /// Removes what was moved from the warm one.
+    pub(crate) const FORGET_WARM: &str = "forget-warm";
+    pub(crate) const CHECK_COLD_TIER: &str = "check-cold-tier";
+    pub(crate) const PRUNE_COLD_TIER: &str = "prune-cold-tier";
+    /// Says what a prune of the cold repository would do.
+    pub(crate) const PLAN_COLD_PRUNE: &str = "plan-cold-prune";
 }
 
 /// How long a pack stays after it was found unused: longer than what works without locks takes, as rustic does.
@@ -99,7 +112,7 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
             let destination = usable_vault(step, destination_vault)?;
             Ok(CopyRecoveryPoint {
                 order: header,
-                source: usable_vault(step, source_vault)?.access.clone(),
+                source: repository_of(step, source_vault, &source.point)?,
                 source_recovery_point: source_recovery_point.clone(),
                 source_snapshot_id: source.point.snapshot_id.clone(),
                 tree_id: source.point.summary.tree_id.clone(),
@@ -115,7 +128,7 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
             Ok(RestoreRecoveryPoint {
                 order: header,
                 resource_type: point.point.resource_type,
-                vault: usable_vault(step, vault)?.access.clone(),
+                vault: repository_of(step, vault, &point.point)?,
                 recovery_point: recovery_point.clone(),
                 snapshot_id: point.point.snapshot_id.clone(),
                 tree_id: point.point.summary.tree_id.clone(),
@@ -143,7 +156,7 @@ pub(crate) fn order_of(step: &Step<'_>, row: &JobRow) -> Result<OrderBody, NoOrd
                 resource_type: point.point.resource_type,
                 restore_job_id: *restore_job_id,
                 test_run: *test_run,
-                vault: usable_vault(step, vault)?.access.clone(),
+                vault: repository_of(step, vault, &point.point)?,
                 recovery_point: recovery_point.clone(),
                 snapshot_id: point.point.snapshot_id.clone(),
                 tree_id: point.point.summary.tree_id.clone(),
@@ -171,13 +184,29 @@ fn maintenance(
     point: Option<&Arn>,
     restore_job_id: Option<job_model::JobId>,
 ) -> Result<OrderBody, NoOrder> {
-    let access = || -> Result<VaultAccess, NoOrder> {
+    let vault = || -> Result<&Vault, NoOrder> {
         let arn = vault.ok_or_else(|| NoOrder::Never(format!("task `{task}` names no vault")))?;
         // Upkeep does not wait for AVAILABLE: making the vault is what makes it so.
-        let vault = step.state.vaults.get(arn);
-        vault.map(|v| v.access.clone()).ok_or_else(|| NoOrder::Never(format!("vault `{arn}` does not exist any more")))
+        step.state.vaults.get(arn).ok_or_else(|| NoOrder::Never(format!("vault `{arn}` does not exist any more")))
+    };
+    let access = || vault().map(|vault| vault.access.clone());
+    let cold = || -> Result<VaultAccess, NoOrder> {
+        let vault = vault()?;
+        vault.cold.clone().ok_or_else(|| NoOrder::Never(format!("vault `{}` has no cold storage", vault.name)))
+    };
+    let moved = || {
+        let row = point.and_then(|arn| step.state.points.get(arn));
+        row.ok_or_else(|| NoOrder::Never("the recovery point is gone".to_owned()))
     };
     match task {
+        task::CREATE_COLD_TIER => Ok(CreateVault { order, vault: cold()? }.into()),
+        task::CHECK_COLD_TIER => Ok(CheckVault { order, vault: cold()?, read_data: row.read_data }.into()),
+        task::PRUNE_COLD_TIER | task::PLAN_COLD_PRUNE => {
+            let plan_only = task == task::PLAN_COLD_PRUNE;
+            Ok(PruneVault { order, vault: cold()?, plan_only, grace_hours: PRUNE_GRACE_HOURS }.into())
+        }
+        task::MOVE_TO_COLD => cold::copy_order(step, order, moved()?),
+        task::FORGET_WARM => cold::forget_order(step, order, row.job.id, moved()?),
         task::CREATE_VAULT => Ok(CreateVault { order, vault: access()? }.into()),
         task::CHECK_VAULT => Ok(CheckVault { order, vault: access()?, read_data: row.read_data }.into()),
         task::PRUNE_VAULT | task::PLAN_PRUNE => {
@@ -190,11 +219,16 @@ fn maintenance(
             if continuous::is_followed(step, &point.point.arn) {
                 return Err(NoOrder::Wait("its worker is told to stop following the resource".to_owned()));
             }
+            let (here, there) = match point.point.storage_class {
+                StorageClass::Warm => (access()?, vault()?.repository(StorageClass::Cold).cloned()),
+                StorageClass::Cold => (cold()?, Some(access()?)),
+            };
             Ok(DeleteRecoveryPointOrder {
                 order,
-                vault: access()?,
+                vault: here,
                 recovery_point: point.point.arn.clone(),
                 snapshot_id: point.point.snapshot_id.clone(),
+                also: there.filter(|_| point.moves > 0),
             }
             .into())
         }
@@ -221,6 +255,13 @@ fn usable_vault<'s>(step: &'s Step<'_>, arn: &Arn) -> Result<&'s Vault, NoOrder>
     }
 }
 
+/// The repository that holds a recovery point of a vault.
+fn repository_of(step: &Step<'_>, arn: &Arn, point: &RecoveryPoint) -> Result<VaultAccess, NoOrder> {
+    let vault = usable_vault(step, arn)?;
+    let gone = || NoOrder::Never(format!("vault `{}` has no cold storage any more", vault.name));
+    vault.repository(point.storage_class).cloned().ok_or_else(gone)
+}
+
 fn restorable<'s>(step: &'s Step<'_>, arn: &Arn) -> Result<&'s PointRow, NoOrder> {
     let row = step
         .state
@@ -243,12 +284,13 @@ fn parent_of(step: &Step<'_>, resource: &Arn, vault: &Arn) -> Option<ParentSnaps
     })
 }
 
-/// The newest recovery point of a resource in a vault that is not being deleted.
+/// The newest recovery point of a resource in a vault that is not being deleted, in the repository that captures go to.
 pub(crate) fn newest_in<'s>(step: &'s Step<'_>, resource: &Arn, vault: &Arn) -> Option<&'s PointRow> {
     step.state
         .points_of(resource)
         .rev()
-        .find(|row| row.point.vault == *vault && row.point.status != RecoveryPointStatus::Deleting)
+        .filter(|row| row.point.vault == *vault && row.point.storage_class == StorageClass::Warm)
+        .find(|row| row.point.status != RecoveryPointStatus::Deleting)
 }
 
 fn point_arn(step: &Step<'_>, vault: &Vault, id: job_model::RecoveryPointId) -> Result<Arn, NoOrder> {

@@ -3,12 +3,12 @@
 use job_events::RecoveryPointCreated;
 use job_model::{
     Arn, CaptureSummary, CopyAction, Generations, Job, JobDetail, JobId, JobKind, Lifecycle, RecoveryPoint,
-    RecoveryPointId, RecoveryPointKind, RecoveryPointStatus, Region, SourceReading,
+    RecoveryPointId, RecoveryPointKind, RecoveryPointStatus, Region, SourceReading, StorageClass,
 };
 
-use crate::decide::Step;
 use crate::decide::runs::{create_or_fail, new_job};
 use crate::decide::scope::account_of;
+use crate::decide::{Step, cold};
 use crate::state::{JobRow, PointRow};
 
 /// What a worker made.
@@ -54,6 +54,7 @@ pub(crate) fn record(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> Optio
         arn: arn.clone(),
         kind: RecoveryPointKind::Snapshot,
         vault,
+        storage_class: StorageClass::Warm,
         snapshot_id: made.snapshot_id,
         resource: job.resource.clone(),
         resource_type: job.resource_type?,
@@ -78,7 +79,7 @@ pub(crate) fn record(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> Optio
     let fact = RecoveryPointCreated { recovery_point: point.clone() };
     let trace = point.traceparent.clone();
     step.state.retain_soon();
-    step.state.points.put(arn.clone(), PointRow { point, deletions: 0, delete_not_before: None });
+    step.state.points.put(arn.clone(), PointRow::new(point));
     step.tell(&job.region, job.id.to_string(), fact, trace);
     if let JobDetail::Backup { copy_actions, .. } = &job.detail {
         for (number, action) in copy_actions.iter().enumerate() {
@@ -202,6 +203,9 @@ pub(crate) fn refused_by_vault(
             "vault `{}` is in `{}` and the resource in `{region}`; back up into a vault of its own region and add a copy action",
             vault.name, vault.region
         ));
+    }
+    if let Some(why) = cold::refused(step.settings, vault, lifecycle) {
+        return Some(why);
     }
     job_model::validation::retention_fits_vault("lifecycle", lifecycle, vault)
         .err()

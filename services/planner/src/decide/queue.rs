@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use job_events::OrderBody;
 use job_model::{Arn, Job, JobDetail, JobEvent, JobId, JobKind, JobState, MessageCategory, RestoreTarget};
 
-use crate::decide::orders::{NoOrder, newest_in, order_of, subject_of};
+use crate::decide::orders::{NoOrder, newest_in, order_of, subject_of, task};
 use crate::decide::{Out, Step, ends, explain};
 
 /// Issues the orders of all jobs whose turn it is.
@@ -105,6 +105,11 @@ fn used_points(step: &Step<'_>, job: &Job) -> Vec<Arn> {
         JobDetail::Copy { source_recovery_point, .. } => vec![source_recovery_point.clone()],
         JobDetail::Restore { recovery_point, .. } | JobDetail::Verification { recovery_point, .. } => {
             vec![recovery_point.clone()]
+        }
+        JobDetail::Maintenance { task, recovery_point: Some(point), .. }
+            if task == task::MOVE_TO_COLD || task == task::FORGET_WARM =>
+        {
+            vec![point.clone()]
         }
         JobDetail::Maintenance { .. } => Vec::new(),
     }

@@ -12,6 +12,10 @@ pub(crate) struct VaultPlace {
     pub(crate) location: String,
     /// The key of the workers' configuration.
     pub(crate) key_profile: String,
+    /// Where their cold repositories are made, likewise; none: there is no cold storage but where a vault names its own.
+    pub(crate) cold_location: Option<String>,
+    /// The key of those; none: that of the vault.
+    pub(crate) cold_key_profile: Option<String>,
 }
 
 /// Settings of the decisions.

@@ -1,10 +1,10 @@
 //! `create-plan`: a backup plan's first version.
 
 use job_events::{CreatePlan, RuleInput};
-use job_model::{BackupPlan, BackupRule, PlanId, RuleId, validation};
+use job_model::{BackupPlan, BackupRule, Lifecycle, PlanId, RuleId, Vault, validation};
 use schedule::Schedule;
 
-use crate::decide::{Accepted, Refusal, Step, scope, strict};
+use crate::decide::{Accepted, Refusal, Step, cold, scope, strict};
 use crate::state::{CursorRow, PlanRow};
 
 /// AWS's quota of plans.
@@ -91,15 +91,26 @@ pub(crate) fn check(step: &Step<'_>, plan: &BackupPlan) -> Result<(), Refusal> {
             let text = format!("vault `{}` is in `{}`, and the plan in `{region}`", target.name, target.region);
             return Err(Refusal::invalid(&format!("rules[{number}].target_vault"), text));
         }
+        takes_cold(step, target, &format!("rules[{number}]"), &rule.lifecycle)?;
         for (place, action) in rule.copy_actions.iter().enumerate() {
-            let field = format!("rules[{number}].copy_actions[{place}].destination_vault");
-            step.may_copy_into(&field, rule.target_vault.account(), &action.destination_vault)?;
+            let copy = format!("rules[{number}].copy_actions[{place}]");
+            let field = format!("{copy}.destination_vault");
+            let destination = step.may_copy_into(&field, rule.target_vault.account(), &action.destination_vault)?;
+            takes_cold(step, destination, &copy, &action.lifecycle)?;
             if action.destination_vault == rule.target_vault {
                 return Err(Refusal::invalid(&field, "the rule's own vault; name another one"));
             }
         }
     }
     Ok(())
+}
+
+/// Whether a vault has the cold storage that a lifecycle wants.
+fn takes_cold(step: &Step<'_>, vault: &Vault, path: &str, lifecycle: &Lifecycle) -> Result<(), Refusal> {
+    match cold::refused(step.settings, vault, lifecycle) {
+        Some(why) => Err(Refusal::invalid(&format!("{path}.lifecycle.move_to_cold_after_days"), why)),
+        None => Ok(()),
+    }
 }
 
 /// Whether two plans are the same document.

@@ -7,7 +7,7 @@ use job_model::{
 
 use crate::decide::orders::task;
 use crate::decide::runs::new_job;
-use crate::decide::{Accepted, Refusal, Step, scope};
+use crate::decide::{Accepted, Refusal, Step, cold, scope};
 use crate::handlers::register_resource::absolute_file;
 use crate::state::JobRow;
 
@@ -24,8 +24,8 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &CreateVaultRequest) -> Resul
     }
     let account = step.account();
     let (place, key) = place_of(step, request, account.as_str())?;
-    location(&place)?;
-    key_profile(&key)?;
+    location("location", &place)?;
+    key_profile("key_profile", &key)?;
     let arn = Arn::vault(&request.region, &account, &request.name)
         .map_err(|error| Refusal::invalid("name", error.to_string()))?;
     if let Some(vault) = step.state.vaults.get(&arn) {
@@ -37,23 +37,14 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &CreateVaultRequest) -> Resul
         let text = format!("there are {VAULTS_MAX} vaults in `{}` already; delete one first", request.region);
         return Err(Refusal::limit("", text));
     }
-    let same_place = |vault: &&Vault| {
-        vault.region == request.region && vault.access.location.trim_end_matches('/') == place.trim_end_matches('/')
-    };
-    if let Some(other) = step.state.vaults.values().find(same_place) {
-        let whose = if step.sees(other.access.arn.account()) {
-            format!("vault `{}`", other.name)
-        } else {
-            "a vault".to_owned()
-        };
-        let text = format!("`{place}` is the location of {whose}; give each vault its own");
-        return Err(Refusal::invalid("location", text));
-    }
+    free(step, "location", &request.region, &place)?;
+    let cold = cold_access(step, request, &arn, &place, &key)?;
     let access = VaultAccess { arn: arn.clone(), location: place, key_profile: key, repository_id: None };
     let vault = Vault {
         name: request.name.clone(),
         region: request.region.clone(),
         access,
+        cold,
         state: VaultState::Creating,
         state_message: None,
         min_retention_days: request.min_retention_days,
@@ -68,6 +59,9 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &CreateVaultRequest) -> Resul
         access_policy: None,
         notifications: None,
     };
+    if let Some(cold) = cold::repository_for(step.settings, &vault) {
+        free(step, "name", &vault.region, &cold.location)?;
+    }
     step.state.vaults.put(arn.clone(), vault);
     let detail = JobDetail::Maintenance {
         vault: Some(arn.clone()),
@@ -79,6 +73,46 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &CreateVaultRequest) -> Resul
     let job = new_job(step, id, JobKind::Maintenance, arn.clone(), request.region.clone(), detail);
     step.create(JobRow::new(job));
     Ok(Accepted { job_id: Some(id), result: Some(arn.to_string()) })
+}
+
+/// A location that no other repository has.
+fn free(step: &Step<'_>, field: &str, region: &Region, place: &str) -> Result<(), Refusal> {
+    let same = |access: &VaultAccess| access.location.trim_end_matches('/') == place.trim_end_matches('/');
+    let has_it = |vault: &&Vault| {
+        vault.region == *region
+            && (same(&vault.access) || cold::repository_for(step.settings, vault).is_some_and(|c| same(&c)))
+    };
+    let Some(other) = step.state.vaults.values().find(has_it) else { return Ok(()) };
+    let whose =
+        if step.sees(other.access.arn.account()) { format!("vault `{}`", other.name) } else { "a vault".to_owned() };
+    let text = format!("`{place}` is the location of {whose}; give each vault its own");
+    Err(Refusal::invalid(field, text))
+}
+
+/// The cold repository that the request names, to be made at once. Where it names none, the configuration may have one, which
+/// is made when a recovery point is to move there.
+fn cold_access(
+    step: &Step<'_>,
+    request: &CreateVaultRequest,
+    arn: &Arn,
+    warm_place: &str,
+    warm_key: &str,
+) -> Result<Option<VaultAccess>, Refusal> {
+    let Some(place) = &request.cold_location else {
+        return match request.cold_key_profile {
+            Some(_) => Err(Refusal::missing("cold_location", "a key without a place; name both, or neither")),
+            None => Ok(None),
+        };
+    };
+    location("cold_location", place)?;
+    if place.trim_end_matches('/') == warm_place.trim_end_matches('/') {
+        let text = format!("`{place}` is the location of the vault itself; cold storage is another repository");
+        return Err(Refusal::invalid("cold_location", text));
+    }
+    free(step, "cold_location", &request.region, place)?;
+    let key = request.cold_key_profile.clone().unwrap_or_else(|| warm_key.to_owned());
+    key_profile("cold_key_profile", &key)?;
+    Ok(Some(VaultAccess { arn: arn.clone(), location: place.clone(), key_profile: key, repository_id: None }))
 }
 
 /// Both bounds, as AWS wants them for an air-gapped vault.
@@ -126,25 +160,22 @@ pub(crate) fn known_region(step: &Step<'_>, field: &str, region: &Region) -> Res
     ))
 }
 
-fn location(location: &str) -> Result<(), Refusal> {
+fn location(field: &str, location: &str) -> Result<(), Refusal> {
     if let Some(rest) = location.strip_prefix("s3://") {
         let bucket = rest.split('/').next().unwrap_or_default();
         if !bucket.is_empty() && !rest.split('/').any(|part| part == "..") {
             return Ok(());
         }
-        return Err(Refusal::invalid("location", format!("`{location}` names no bucket; write `s3://bucket/prefix`")));
+        return Err(Refusal::invalid(field, format!("`{location}` names no bucket; write `s3://bucket/prefix`")));
     }
-    absolute_file("location", location)
+    absolute_file(field, location)
 }
 
-fn key_profile(name: &str) -> Result<(), Refusal> {
+fn key_profile(field: &str, name: &str) -> Result<(), Refusal> {
     let fits = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.');
     if fits {
         return Ok(());
     }
-    Err(Refusal::invalid(
-        "key_profile",
-        format!("`{name}` is not 1 to 64 letters, digits, hyphens, underscores or dots"),
-    ))
+    Err(Refusal::invalid(field, format!("`{name}` is not 1 to 64 letters, digits, hyphens, underscores or dots")))
 }

@@ -4,10 +4,13 @@ use job_events::{Disposition, RecoveryPointCopied};
 use job_model::{FailureCode, JobDetail, JobEvent, MessageCategory};
 
 use crate::decide::points::{self, Made};
-use crate::decide::{Step, attempt, ends, explain};
+use crate::decide::{Step, attempt, cold, ends, explain};
 
 pub(crate) fn handle(step: &mut Step<'_>, fact: &RecoveryPointCopied) {
     let Some(mut row) = attempt::current(step, &fact.attempt) else { return };
+    if let JobDetail::Maintenance { recovery_point: Some(point), .. } = row.job.detail.clone() {
+        return cold::copied(step, row, &point, fact);
+    }
     let JobDetail::Copy { source_recovery_point, .. } = &row.job.detail else { return };
     // The source cannot be deleted while the copy is open; only after a planner was rebuilt can it be unknown here.
     let Some(source) = step.state.points.get(source_recovery_point).map(|source| source.point.clone()) else { return };

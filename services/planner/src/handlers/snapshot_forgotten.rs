@@ -1,12 +1,17 @@
-//! `snapshot-forgotten`: a recovery point is gone from its vault, and so from the catalogue.
+//! `snapshot-forgotten`: a recovery point is gone from its vault, and so from the catalogue; or only from the warm
+//! repository, because it is in the cold one.
 
 use job_events::{RecoveryPointDeleted, SnapshotForgotten};
-use job_model::{JobEvent, MessageCategory};
+use job_model::{JobDetail, JobEvent, MessageCategory};
 
-use crate::decide::{Step, attempt, ends};
+use crate::decide::orders::task;
+use crate::decide::{Step, attempt, cold, ends};
 
 pub(crate) fn handle(step: &mut Step<'_>, fact: &SnapshotForgotten) {
     let Some(mut row) = attempt::current(step, &fact.attempt) else { return };
+    if matches!(&row.job.detail, JobDetail::Maintenance { task, .. } if task == task::FORGET_WARM) {
+        return cold::forgotten(step, row, &fact.recovery_point);
+    }
     if let Some(gone) = step.state.points.remove(&fact.recovery_point) {
         let deleted = RecoveryPointDeleted {
             recovery_point: gone.point.arn,

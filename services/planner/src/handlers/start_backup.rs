@@ -5,7 +5,7 @@ use job_model::{JobId, Lifecycle, VaultState, validation};
 
 use crate::decide::points::refused_by_vault;
 use crate::decide::runs::{BackupWanted, backup};
-use crate::decide::{Accepted, Refusal, Step, strict};
+use crate::decide::{Accepted, Refusal, Step, cold, strict};
 use crate::handlers::create_plan::{COMPLETION_WINDOW_MINUTES, START_WINDOW_MINUTES};
 
 /// AWS's quota of copies of a backup.
@@ -69,7 +69,12 @@ pub(crate) fn fits(step: &Step<'_>, field: &str, vault: &job_model::Arn, lifecyc
     validation::lifecycle(field, lifecycle)?;
     strict::lifecycle(step.settings, field, lifecycle)?;
     match step.state.vaults.get(vault) {
-        Some(vault) => Ok(validation::retention_fits_vault(field, lifecycle, vault)?),
+        Some(vault) => {
+            if let Some(why) = cold::refused(step.settings, vault, lifecycle) {
+                return Err(Refusal::invalid(&format!("{field}.move_to_cold_after_days"), why));
+            }
+            Ok(validation::retention_fits_vault(field, lifecycle, vault)?)
+        }
         None => Ok(()),
     }
 }

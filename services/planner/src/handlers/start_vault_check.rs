@@ -1,7 +1,7 @@
 //! `start-vault-check`: a vault read through.
 
 use job_events::StartVaultCheck;
-use job_model::{JobDetail, JobId, JobKind, VaultState};
+use job_model::{JobDetail, JobId, JobKind, StorageClass, VaultState};
 
 use crate::decide::orders::task;
 use crate::decide::runs::new_job;
@@ -17,10 +17,18 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartVaultCheck) -> Result<A
             format!("vault `{}` is not AVAILABLE; there is nothing to check", vault.name),
         ));
     }
+    if vault.repository(request.storage_class).is_none() {
+        let text = format!("vault `{}` has no cold repository yet; there is nothing to check", vault.name);
+        return Err(Refusal::request("storage_class", text));
+    }
     let region = vault.region.clone();
+    let task = match request.storage_class {
+        StorageClass::Warm => task::CHECK_VAULT,
+        StorageClass::Cold => task::CHECK_COLD_TIER,
+    };
     let detail = JobDetail::Maintenance {
         vault: Some(request.vault.clone()),
-        task: task::CHECK_VAULT.to_owned(),
+        task: task.to_owned(),
         recovery_point: None,
         restore_job_id: None,
     };

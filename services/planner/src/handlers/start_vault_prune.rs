@@ -15,6 +15,10 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &StartVaultPrune) -> Result<A
             format!("vault `{}` is not AVAILABLE; there is nothing to prune", vault.name),
         ));
     }
+    if vault.repository(request.storage_class).is_none() {
+        let text = format!("vault `{}` has no cold repository yet; there is nothing to prune", vault.name);
+        return Err(Refusal::request("storage_class", text));
+    }
     let vault = vault.clone();
-    Ok(Accepted::job(pruning::start(step, &vault, request.plan_only)))
+    Ok(Accepted::job(pruning::start(step, &vault, request.storage_class, request.plan_only)))
 }

@@ -2,7 +2,7 @@
 //! AWS.
 
 use job_events::UpdateRecoveryPointLifecycle;
-use job_model::{RecoveryPointKind, RecoveryPointStatus};
+use job_model::{RecoveryPointKind, RecoveryPointStatus, StorageClass};
 
 use crate::decide::{Accepted, Refusal, Step};
 use crate::handlers::start_backup::fits;
@@ -22,6 +22,11 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &UpdateRecoveryPointLifecycle
     }
     if row.point.status == RecoveryPointStatus::Deleting {
         return Err(Refusal::request("recovery_point", format!("recovery point `{arn}` is being deleted")));
+    }
+    let moves = request.lifecycle.move_to_cold_after_days;
+    if row.point.storage_class == StorageClass::Cold && moves != row.point.lifecycle.move_to_cold_after_days {
+        let text = "it is in cold storage already, and when it moved stays as it is; give the same number of days";
+        return Err(Refusal::invalid("lifecycle.move_to_cold_after_days", text));
     }
     fits(step, "lifecycle", &row.point.vault, &request.lifecycle)?;
     row.point.lifecycle = request.lifecycle;

@@ -24,6 +24,7 @@ fn point(number: u128, created_at: Timestamp) -> RecoveryPoint {
         arn: format!("arn:aws:backup:ap-northeast-1:000000000000:recovery-point:{id}").parse().unwrap(),
         kind: RecoveryPointKind::Snapshot,
         vault: vault("main"),
+        storage_class: job_model::StorageClass::Warm,
         snapshot_id: "0".repeat(64),
         resource: "arn:aws:files:ap-northeast-1:000000000000:tree/home".parse().unwrap(),
         resource_type: ResourceType::Files,

@@ -76,6 +76,8 @@ fn new_vault(name: &str) -> CreateVaultRequest {
         region: EUROPE.parse().unwrap(),
         location: String::new(),
         key_profile: String::new(),
+        cold_location: None,
+        cold_key_profile: None,
         min_retention_days: None,
         max_retention_days: None,
         vault_type: VaultType::BackupVault,
@@ -84,7 +86,12 @@ fn new_vault(name: &str) -> CreateVaultRequest {
 }
 
 fn with_places(world: &mut World) {
-    let place = VaultPlace { location: "file:///v/{account}/{name}".to_owned(), key_profile: "main".to_owned() };
+    let place = VaultPlace {
+        location: "file:///v/{account}/{name}".to_owned(),
+        key_profile: "main".to_owned(),
+        cold_location: None,
+        cold_key_profile: None,
+    };
     world.settings.vault_places.insert(EUROPE.parse().unwrap(), place);
 }
 

@@ -126,6 +126,8 @@ fn retention_that_a_vault_refuses_fails_the_scheduled_job_and_refuses_the_reques
         region: EUROPE.parse().unwrap(),
         location: "file:///vaults/locked".to_owned(),
         key_profile: "locked".to_owned(),
+        cold_location: None,
+        cold_key_profile: None,
         min_retention_days: Some(7),
         max_retention_days: Some(30),
         vault_type: job_model::VaultType::BackupVault,
@@ -147,7 +149,7 @@ fn retention_that_a_vault_refuses_fails_the_scheduled_job_and_refuses_the_reques
 }
 
 #[test]
-fn cold_storage_is_refused_with_its_field() {
+fn a_vault_without_cold_storage_refuses_it_with_its_field() {
     let mut s = scene();
     let lifecycle = Lifecycle { delete_after_days: None, move_to_cold_after_days: Some(30) };
     let (code, field, message) = s.world.refused(StartBackup { lifecycle, ..start_backup(&s.home, &s.near) });
@@ -340,7 +342,11 @@ fn requests_that_cannot_be_are_refused_with_their_field() {
             tags: std::collections::BTreeMap::new(),
         })),
         tag(s.world.refused(DeleteVault { vault: s.near.clone() })),
-        tag(s.world.refused(StartVaultCheck { vault: super::scene::vault(EUROPE, "none"), read_data: true })),
+        tag(s.world.refused(StartVaultCheck {
+            vault: super::scene::vault(EUROPE, "none"),
+            read_data: true,
+            storage_class: job_model::StorageClass::Warm,
+        })),
     ];
     assert_eq!(
         refusals,

@@ -42,6 +42,8 @@ pub(crate) fn create_vault(world: &mut World, region: &str, name: &str) -> Arn {
         region: region.parse().unwrap(),
         location: format!("file:///vaults/{region}/{name}"),
         key_profile: name.to_owned(),
+        cold_location: None,
+        cold_key_profile: None,
         min_retention_days: None,
         max_retention_days: None,
         vault_type: job_model::VaultType::BackupVault,

@@ -270,6 +270,9 @@ fn result(body: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
         OrderBody::DeleteRecoveryPointOrder(order) => {
             SnapshotForgotten { attempt, recovery_point: order.recovery_point.clone() }.into()
         }
+        OrderBody::ForgetWarmSnapshot(order) => {
+            SnapshotForgotten { attempt, recovery_point: order.recovery_point.clone() }.into()
+        }
         OrderBody::RemoveSandbox(order) => SandboxRemoved { attempt, restore_job_id: order.restore_job_id }.into(),
     }
 }

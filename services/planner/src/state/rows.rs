@@ -111,6 +111,22 @@ pub(crate) struct PointRow {
     /// Not tried again before this instant.
     #[serde(default)]
     pub(crate) delete_not_before: Option<Timestamp>,
+    /// How many jobs were made to move it to cold storage.
+    #[serde(default)]
+    pub(crate) moves: u32,
+    /// No other one is made before this instant.
+    #[serde(default)]
+    pub(crate) move_not_before: Option<Timestamp>,
+    /// Its snapshot in the warm repository, which goes now that it is in the cold one.
+    #[serde(default)]
+    pub(crate) warm_snapshot: Option<String>,
+}
+
+impl PointRow {
+    /// A row around a new recovery point.
+    pub(crate) fn new(point: RecoveryPoint) -> Self {
+        Self { point, deletions: 0, delete_not_before: None, moves: 0, move_not_before: None, warm_snapshot: None }
+    }
 }
 
 /// A continuous recovery point: what workers were told of it, from its first run until it is deleted.

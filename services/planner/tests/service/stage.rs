@@ -189,6 +189,8 @@ impl Stage {
             region: region(name),
             location: format!("file:///vaults/{name}"),
             key_profile: "main".to_owned(),
+            cold_location: None,
+            cold_key_profile: None,
             min_retention_days: None,
             max_retention_days: None,
             vault_type: job_model::VaultType::BackupVault,

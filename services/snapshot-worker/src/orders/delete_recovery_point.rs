@@ -13,16 +13,20 @@ pub(crate) fn run(tools: &Tools, order: &DeleteRecoveryPointOrder, steering: &St
     let snapshot_id: Id = order.snapshot_id.parse().map_err(|e| {
         WorkError::refused(FailureCode::OrderInvalid, format!("`snapshot_id`: {e}; look at the planner's version"))
     })?;
-    let vault = Vault::open(&order.vault, &tools.profiles, &tools.surroundings)?;
-    for snapshot in to_forget(&vault.snapshots()?, &recovery_point_tag(id), snapshot_id)? {
+    // A move between the repositories of the vault may have left a snapshot in the other one; of an id that nobody knows.
+    let others = order.also.iter().map(|access| (access, None));
+    for (access, snapshot_id) in others.chain([(&order.vault, Some(snapshot_id))]) {
+        let vault = Vault::open(access, &tools.profiles, &tools.surroundings)?;
+        for snapshot in to_forget(&vault.snapshots()?, &recovery_point_tag(id), snapshot_id)? {
+            steering.guard()?;
+            fail::fail_point!("snapshot-worker::before_forget");
+            let was_there = vault.forget(snapshot)?;
+            tracing::info!(recovery_point = %order.recovery_point, %snapshot, was_there, "snapshot forgotten");
+        }
+        // What a stream has outside of snapshots; mostly there is none.
         steering.guard()?;
-        fail::fail_point!("snapshot-worker::before_forget");
-        let was_there = vault.forget(snapshot)?;
-        tracing::info!(recovery_point = %order.recovery_point, %snapshot, was_there, "snapshot forgotten");
+        vault.remove_stream(id)?;
     }
-    // What a stream has outside of snapshots; mostly there is none.
-    steering.guard()?;
-    vault.remove_stream(id)?;
     tools.kept.discard_of(id);
     Ok(())
 }
@@ -30,18 +34,16 @@ pub(crate) fn run(tools: &Tools, order: &DeleteRecoveryPointOrder, steering: &St
 /// Which snapshots to forget: those with the recovery point's tag (whoever rewrote them with other tags or under another
 /// id), and the ordered one when its file is damaged and nothing can be read of it. A readable snapshot of that id with
 /// another tag belongs to somebody else and is never touched.
-fn to_forget(listing: &SnapshotListing, tag: &str, ordered: Id) -> Result<Vec<Id>, WorkError> {
+fn to_forget(listing: &SnapshotListing, tag: &str, ordered: Option<Id>) -> Result<Vec<Id>, WorkError> {
     let tagged = |tags: &[String]| tags.iter().any(|t| t == tag);
-    if let Some(other) = listing.readable.iter().find(|s| s.id == ordered && !tagged(&s.tags)) {
+    if let Some(other) = listing.readable.iter().find(|s| Some(s.id) == ordered && !tagged(&s.tags)) {
         return Err(WorkError::refused(
             FailureCode::SnapshotDiffers,
             format!("snapshot `{}` has not the tag `{tag}`; nothing was removed, remove it by hand", other.id),
         ));
     }
     let mut ids: Vec<Id> = listing.readable.iter().filter(|s| tagged(&s.tags)).map(|s| s.id).collect();
-    if listing.damaged.iter().any(|file| file.path.ends_with(&ordered.to_hex())) {
-        ids.push(ordered);
-    }
+    ids.extend(ordered.filter(|id| listing.damaged.iter().any(|file| file.path.ends_with(&id.to_hex()))));
     Ok(ids)
 }
 
@@ -81,19 +83,19 @@ mod tests {
 
     #[test]
     fn what_is_gone_already_leaves_nothing_to_forget() {
-        let found = to_forget(&listing(vec![snapshot(2, &["b"])]), "a", Id::new([1; 32])).unwrap();
+        let found = to_forget(&listing(vec![snapshot(2, &["b"])]), "a", Some(Id::new([1; 32]))).unwrap();
         assert!(found.is_empty());
     }
 
     #[test]
     fn a_snapshot_that_was_rewritten_under_another_id_is_found_by_its_tag() {
-        let found = to_forget(&listing(vec![snapshot(2, &["x", "a"])]), "a", Id::new([1; 32])).unwrap();
+        let found = to_forget(&listing(vec![snapshot(2, &["x", "a"])]), "a", Some(Id::new([1; 32]))).unwrap();
         assert_eq!(found, [Id::new([2; 32])]);
     }
 
     #[test]
     fn a_snapshot_of_somebody_else_is_never_touched() {
-        let error = to_forget(&listing(vec![snapshot(1, &["b"])]), "a", Id::new([1; 32])).unwrap_err();
+        let error = to_forget(&listing(vec![snapshot(1, &["b"])]), "a", Some(Id::new([1; 32]))).unwrap_err();
         assert_eq!(error.code(), FailureCode::SnapshotDiffers);
     }
 
@@ -102,7 +104,7 @@ mod tests {
         let id = Id::new([1; 32]);
         let damaged = vec![DamagedFile { path: format!("snapshots/{id}"), problem: "short".to_owned() }];
         let listing = SnapshotListing { readable: Vec::new(), damaged };
-        assert_eq!(to_forget(&listing, "a", id).unwrap(), [id]);
+        assert_eq!(to_forget(&listing, "a", Some(id)).unwrap(), [id]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ fn point(number: u128, of: &str, age_hours: i64) -> RecoveryPoint {
         arn: format!("arn:aws:backup:ap-northeast-1:000000000000:recovery-point:{id}").parse().unwrap(),
         kind: RecoveryPointKind::Snapshot,
         vault: vault("ap-northeast-1", "main"),
+        storage_class: job_model::StorageClass::Warm,
         snapshot_id: "0".repeat(64),
         resource: resource(of),
         resource_type: ResourceType::Files,

@@ -42,6 +42,7 @@ pub(crate) fn recovery_point(captured: &Captured, of: &str) -> RecoveryPoint {
         arn: point_arn(),
         kind: RecoveryPointKind::Snapshot,
         vault: vault_arn(),
+        storage_class: job_model::StorageClass::Warm,
         snapshot_id: captured.snapshot_id.clone(),
         resource: resource(of),
         resource_type: ResourceType::Files,

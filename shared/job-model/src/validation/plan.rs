@@ -43,6 +43,10 @@ fn backup_rule(path: &str, rule: &BackupRule) -> Result<(), Invalid> {
         let problem = format!("continuous backups are kept for 1 to {CONTINUOUS_DAYS_MAX} days");
         return Err(Invalid::parameter(format!("{path}.lifecycle.delete_after_days"), days, problem));
     }
+    if let Some(days) = rule.lifecycle.move_to_cold_after_days.filter(|_| rule.enable_continuous) {
+        let problem = "continuous backups have no cold storage; leave it out";
+        return Err(Invalid::parameter(format!("{path}.lifecycle.move_to_cold_after_days"), days.to_string(), problem));
+    }
     if let Some(generations) = &rule.generations {
         some_generation(&format!("{path}.generations"), generations)?;
     }
@@ -111,21 +115,25 @@ pub fn windows(path: &str, start_minutes: u32, completion_minutes: u32) -> Resul
     Ok(())
 }
 
-/// A lifecycle: deletion after 1 to 36,500 days or never; cold storage is refused.
+/// A lifecycle: cold storage after 1 to 36,500 days or never, deletion later than that or never.
 ///
 /// # Errors
 /// When it is anything else.
 pub fn lifecycle(path: &str, lifecycle: &Lifecycle) -> Result<(), Invalid> {
-    if let Some(days) = lifecycle.move_to_cold_after_days {
-        return Err(Invalid::parameter(
-            format!("{path}.move_to_cold_after_days"),
-            days.to_string(),
-            "there is no cold storage yet, and a tier that is not applied is not accepted; leave it out",
-        ));
+    if let Some(days) = lifecycle.delete_after_days {
+        within(&format!("{path}.delete_after_days"), days, 1..=36_500, "days")?;
     }
+    let Some(cold) = lifecycle.move_to_cold_after_days else { return Ok(()) };
+    let field = format!("{path}.move_to_cold_after_days");
+    within(&field, cold, 1..=36_500, "days")?;
     match lifecycle.delete_after_days {
-        None => Ok(()),
-        Some(days) => within(&format!("{path}.delete_after_days"), days, 1..=36_500, "days"),
+        Some(delete) if delete <= cold => {
+            let problem = format!(
+                "it is deleted after `{delete}` days and would never be in cold storage; write fewer days, or leave it out"
+            );
+            Err(Invalid::parameter(field, cold.to_string(), problem))
+        }
+        _ => Ok(()),
     }
 }
 

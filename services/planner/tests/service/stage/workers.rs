@@ -173,6 +173,9 @@ fn result(order: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
         OrderBody::DeleteRecoveryPointOrder(order) => {
             SnapshotForgotten { attempt, recovery_point: order.recovery_point.clone() }.into()
         }
+        OrderBody::ForgetWarmSnapshot(order) => {
+            SnapshotForgotten { attempt, recovery_point: order.recovery_point.clone() }.into()
+        }
         OrderBody::CopyRecoveryPoint(order) => RecoveryPointCopied {
             attempt,
             snapshot_id: format!("{:2>64}", order.order.job_id.as_uuid().simple()),
