@@ -78,8 +78,10 @@ pub fn of_point(point: &RecoveryPoint, location: &str) -> BTreeMap<String, Strin
     let id = point.id.to_string();
     let short: String = id.chars().filter(char::is_ascii_hexdigit).take(8).collect();
     let beside = format!("{}-restored-{short}", location.trim_end_matches('/'));
+    let instant = point.continuous.as_ref().map(|_| (crate::USE_LATEST_RESTORABLE_TIME, "true".to_owned()));
     [(TARGET_LOCATION, beside), (OVERWRITE_POLICY, "refuse".to_owned()), (ITEMS_TO_RESTORE, "[]".to_owned())]
         .into_iter()
+        .chain(instant)
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
 }

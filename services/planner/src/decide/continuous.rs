@@ -75,7 +75,7 @@ pub(crate) fn choose(
         decided_at: step.now,
     };
     let plan = (created_by.plan_id, created_by.rule_id);
-    let row = ContinuousRow { assignment, plan, bases: Vec::new(), epoch: 0, keep_days: 0 };
+    let row = ContinuousRow { assignment, plan, bases: Vec::new(), epoch: 0, keep_days: 0, heard: None };
     assign(step, ContinuousRow { keep_days: rule.lifecycle.delete_after_days.unwrap_or_default(), ..row });
     Wish::Base(arn)
 }
@@ -138,9 +138,10 @@ pub(crate) fn record_base(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> 
     let incomplete = made.summary.exception_count > 0;
     let status = if incomplete { RecoveryPointStatus::Partial } else { RecoveryPointStatus::Completed };
     let status_message = incomplete.then(|| points::exceptions_message(&made.summary));
-    let mut keep_days = None;
+    let (mut keep_days, mut heard) = (None, None);
     if let Some(mut continuous) = step.state.continuous.get(&arn).cloned() {
         keep_days = Some(continuous.keep_days);
+        heard = continuous.heard.take();
         continuous.bases.push(BaseRow { snapshot_id: made.snapshot_id.clone(), summary: made.summary.clone() });
         step.state.continuous.put(arn.clone(), continuous);
     }
@@ -184,7 +185,12 @@ pub(crate) fn record_base(step: &mut Step<'_>, row: &mut JobRow, made: Made) -> 
                 last_verdict: None,
                 iam_role: job.iam_role.clone(),
                 last_restored_at: None,
-                continuous: Some(Continuous { keep_days: days, state, stopped_at, bases: 1, ..Continuous::default() }),
+                continuous: Some(Continuous {
+                    keep_days: days,
+                    stopped_at,
+                    bases: 1,
+                    ..heard.unwrap_or(Continuous { state, ..Continuous::default() })
+                }),
             };
             let fact = RecoveryPointCreated { recovery_point: point.clone() };
             let trace = point.traceparent.clone();

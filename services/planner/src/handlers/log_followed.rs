@@ -15,7 +15,13 @@ pub(crate) fn handle(step: &mut Step<'_>, fact: &LogFollowed) {
         row.bases.retain(|base| !fact.bases_retired.contains(&base.snapshot_id));
         step.state.continuous.put(arn.clone(), row);
     }
-    let Some(mut known) = step.state.points.get(arn).cloned() else { return };
+    let Some(mut known) = step.state.points.get(arn).cloned() else {
+        if let Some(mut row) = step.state.continuous.get(arn).cloned() {
+            row.heard = Some(Continuous { reported_at: Some(fact.at), ..fact.continuous.clone() });
+            step.state.continuous.put(arn.clone(), row);
+        }
+        return;
+    };
     let before = known.point.continuous.take();
     // Told in order, and the end comes last.
     if before.as_ref().is_some_and(|before| before.stopped_at.is_some() || before.reported_at > Some(fact.at)) {

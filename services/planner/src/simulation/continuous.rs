@@ -3,11 +3,11 @@
 use jiff::SignedDuration;
 use job_events::{
     DeleteRecoveryPoint, DeregisterResource, DisassociateRecoveryPoint, FollowResource, FollowTask, OrderBody,
-    RegisterResource, RuleInput, UpdatePlan,
+    RegisterResource, RuleInput, StartRestore, UpdatePlan,
 };
 use job_model::{
-    Arn, FollowState, JobDetail, JobState, MessageCategory, PlanId, RecoveryPointKind, RecoveryPointStatus,
-    ResourceType,
+    Arn, FollowState, JobDetail, JobState, MessageCategory, OverwritePolicy, PlanId, RecoveryPointKind,
+    RecoveryPointStatus, ResourceType, RestoreTarget,
 };
 
 use super::scene::{AUSTRALIA, EUROPE, create_vault, days, protect, rule};
@@ -211,4 +211,53 @@ fn copies_of_a_continuous_recovery_point_are_snapshots_of_its_newest_capture() {
     }
     let newest = copies.last().unwrap().point.summary.tree_id.clone();
     assert_eq!(newest, s.world.point(&source).summary.tree_id);
+}
+
+fn restore(point: &Arn, key: &str, value: &str) -> StartRestore {
+    StartRestore {
+        recovery_point: point.clone(),
+        target: RestoreTarget::Location { url: "file:///srv/back".to_owned() },
+        overwrite: OverwritePolicy::default(),
+        include: Vec::new(),
+        test: None,
+        metadata: std::collections::BTreeMap::from([(key.to_owned(), value.to_owned())]),
+        iam_role: None,
+    }
+}
+
+#[test]
+fn a_restore_to_an_instant_is_ordered_with_every_full_capture() {
+    let mut s = scene(Mischief::None);
+    run_days(&mut s.world, 3);
+    let point = s.world.newest_point(&s.shop, &s.near);
+    s.world.accepted(restore(&point, "RestoreTime", "2026-03-03T05:00:07Z"));
+    s.world.run_for(SignedDuration::from_hours(1));
+    let order = s.world.workers.orders.iter().rev().find_map(|order| match order {
+        OrderBody::RestoreRecoveryPoint(order) => Some(order.clone()),
+        _ => None,
+    });
+    let order = order.unwrap();
+    assert_eq!(order.bases.len(), 3);
+    assert_eq!(order.bases.last().unwrap().tree_id, order.tree_id, "the newest is the last");
+    assert_eq!(order.metadata["RestoreTime"], "2026-03-03T05:00:07Z");
+}
+
+#[test]
+fn an_instant_that_lies_ahead_or_of_a_snapshot_is_refused_with_its_key() {
+    let mut s = scene(Mischief::None);
+    let second = create_vault(&mut s.world, EUROPE, "second");
+    let later = RuleInput { schedule: Some("cron(0 3 * * ? *)".to_owned()), ..continuous(&second, 7) };
+    protect(&mut s.world, "later", later, &[&s.shop]);
+    run_days(&mut s.world, 1);
+    let point = s.world.newest_point(&s.shop, &s.near);
+    let snapshot = s.world.newest_point(&s.shop, &second);
+    for (point, key, value) in [
+        (&point, "RestoreTime", "2027-01-01T00:00:00Z"),
+        (&point, "RestoreTime", "soon"),
+        (&snapshot, "RestoreTime", "2026-03-01T05:00:00Z"),
+        (&snapshot, "UseLatestRestorableTime", "true"),
+    ] {
+        let (_, field, message) = s.world.refused(restore(point, key, value));
+        assert!(field.starts_with("metadata"), "{key}={value}: {field}: {message}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use job_events::{Fact, FollowResource};
-use job_model::{Arn, BackupPlan, CaptureSummary, Job, PlanId, RecoveryPoint, RuleId, StopCause};
+use job_model::{Arn, BackupPlan, CaptureSummary, Continuous, Job, PlanId, RecoveryPoint, RuleId, StopCause};
 use serde::{Deserialize, Serialize};
 
 /// Why a job is being stopped; decides the state it ends in.
@@ -142,6 +142,9 @@ pub(crate) struct ContinuousRow {
     pub(crate) epoch: u64,
     /// Days that its rules want.
     pub(crate) keep_days: u32,
+    /// What a worker said before the first full capture, when there is no recovery point yet to say it of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) heard: Option<Continuous>,
 }
 
 /// A full capture of a continuous recovery point.

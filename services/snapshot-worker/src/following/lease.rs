@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use job_bus::{Lease, LeaseError, uptime};
-use job_events::FollowResource;
+use job_events::{FollowResource, FollowTask};
 use service_host::error_chain;
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +21,10 @@ const BREATH: Duration = Duration::from_secs(1);
 pub(super) async fn hold(following: &Arc<Following>, follow: &FollowResource, stop: &CancellationToken) {
     let mut floor = 0;
     while !stop.is_cancelled() {
-        // Who has no place leaves the lease to others.
+        // Who has no place leaves the lease to others. What only gives back needs none.
+        let needed = u32::from(follow.task == FollowTask::Follow);
         let place = tokio::select! {
-            place = following.places.acquire() => place,
+            place = following.places.acquire_many(needed) => place,
             () = stop.cancelled() => return,
         };
         let Ok(_place) = place else { return };

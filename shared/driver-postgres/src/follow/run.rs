@@ -19,7 +19,7 @@ use crate::connection::{Connection, Mode};
 use crate::error::PgError;
 use crate::ledger::{self, Gap, NewHistory, NewSegment, STREAM_KIND, STREAM_SCHEMA, Stored, StreamFacts, node_named};
 use crate::timeline::History;
-use crate::wal::{Lsn, Segment, SegmentSize};
+use crate::wal::{Lsn, Segment, SegmentSize, WalDamage};
 use crate::window::SegmentFacts;
 
 /// Messages between the socket and the vault: at most 128 KiB each.
@@ -47,10 +47,31 @@ pub(super) fn run(follower: &Follower<'_>) -> Result<(), FollowError> {
         Err(FollowError::Server(PgError::Server(error))) if error.code == REMOVED => {
             tracing::error!(%error, "the server has removed log that was not received");
             let reason = lost.unwrap_or_else(|| "the server has removed its log; was the slot dropped?".to_owned());
-            Life::begin(follower, Some(reason))?.live()
+            Life::begin(follower, Some(Hole { reason, damaged: None }))?.live()
+        }
+        Err(FollowError::Damaged(damage)) => after_damage(follower, damage),
+        other => other,
+    }
+}
+
+/// A record that is damaged again when it is received again is damaged at the server: no recovery gets beyond it, so the log
+/// has a hole there, and is followed from the next segment on.
+fn after_damage(follower: &Follower<'_>, damage: WalDamage) -> Result<(), FollowError> {
+    tracing::warn!(%damage, "receiving it again");
+    match Life::begin(follower, None)?.live() {
+        Err(FollowError::Damaged(again)) if again == damage => {
+            let hole = Hole { reason: again.to_string(), damaged: Some(again.at) };
+            Life::begin(follower, Some(hole))?.live()
         }
         other => other,
     }
+}
+
+/// A part of the log that cannot be had.
+struct Hole {
+    reason: String,
+    /// Where a record is damaged; none where the server has removed its log.
+    damaged: Option<Lsn>,
 }
 
 struct Life<'a> {
@@ -80,7 +101,7 @@ struct Commit {
 }
 
 impl<'a> Life<'a> {
-    fn begin(follower: &'a Follower<'a>, gap: Option<String>) -> Result<Self, FollowError> {
+    fn begin(follower: &'a Follower<'a>, gap: Option<Hole>) -> Result<Self, FollowError> {
         let settings = follower.settings;
         let spool = &settings.spool;
         match fs::remove_dir_all(spool) {
@@ -203,7 +224,7 @@ impl<'a> Life<'a> {
     }
 
     /// Brings what is in the vault and what the server is together: timelines, gaps, a server that was set back.
-    fn meet(&mut self, slot: &Slot, gap: Option<String>) -> Result<(), FollowError> {
+    fn meet(&mut self, slot: &Slot, gap: Option<Hole>) -> Result<(), FollowError> {
         let size = self.server.size;
         let found = self.server.identity.timeline;
         if found < self.tail.timeline {
@@ -213,9 +234,12 @@ impl<'a> Life<'a> {
             let (timeline, have) = (found, self.tail.end);
             return Err(FollowError::ServerBehind { timeline, found: self.server.identity.end, have });
         }
-        if let Some(reason) = gap {
-            let to = size.floor(slot.restart);
-            self.note_gap(to, reason)?;
+        if let Some(hole) = gap {
+            let to = match hole.damaged {
+                Some(at) => size.segment_at(found, at).end(size),
+                None => size.floor(slot.restart),
+            };
+            self.note_gap(to, hole.reason)?;
             return self.begin_tail(found, to);
         }
         if found > self.tail.timeline {
@@ -241,8 +265,12 @@ impl<'a> Life<'a> {
         if from >= to {
             return Ok(());
         }
-        tracing::error!(%from, %to, reason, "the log has a gap");
         let timeline = self.tail.timeline;
+        // Until a segment after it is whole, the next life begins before it again.
+        if self.facts.gaps.last().is_some_and(|gap| (gap.timeline, gap.from, gap.to) == (timeline, from, to)) {
+            return Ok(());
+        }
+        tracing::error!(%from, %to, reason, "the log has a gap");
         self.facts.gaps.push(Gap { timeline, from, to, noticed_at: (self.follower.now)(), reason });
         self.commit(true)
     }

@@ -1,5 +1,6 @@
 //! Quiet times, and what cannot be restored.
 
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use driver_postgres::window::Target;
@@ -106,4 +107,34 @@ fn a_quiet_time_has_every_second_and_a_gap_none() {
     lost.stored.pieces.retain(|piece| piece.start < plan.from.0);
     let stopped = restore(&vault, &lost, &plan, &second_files, &place.path().join("stopped"), notes).unwrap_err();
     assert!(stopped.contains("this is a gap, not the end"), "{stopped}");
+}
+
+#[test]
+fn a_damaged_record_at_the_server_is_a_gap_and_not_the_end_of_following() {
+    if !is_possible() {
+        return;
+    }
+    let place = directory();
+    let vault = vault(place.path());
+    let server = Server::create(&place.path().join("source"), "");
+    server.execute("CREATE TABLE notes (text text)");
+    let mut worker = Worker::start(place.path(), &server, 1);
+    wait_until_durable(&server);
+    worker.kill();
+    // A record in the middle of what nobody has received yet.
+    let segment = server.value("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    let from: u64 = server.value("SELECT (pg_walfile_name_offset(pg_current_wal_lsn())).file_offset").parse().unwrap();
+    server.execute("INSERT INTO notes SELECT repeat('x', 2000) FROM generate_series(1, 1000)");
+    server.execute("SELECT pg_switch_wal()");
+    server.execute("INSERT INTO notes VALUES ('after')");
+    let file = std::fs::File::options().read(true).write(true).open(server.data.join("pg_wal").join(&segment)).unwrap();
+    let (at, mut byte) = (from + 500_000, [0; 1]);
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x55], at).unwrap();
+    let _worker = Worker::start(place.path(), &server, 2);
+    wait_until_durable(&server);
+    let facts = known(&vault).stored.facts.unwrap();
+    assert_eq!(facts.gaps.len(), 1, "{facts:?}");
+    assert!(facts.gaps[0].reason.contains("damaged at"), "{facts:?}");
+    assert_eq!(facts.gaps[0].to.0 % facts.segment_size.bytes(), 0, "it goes on with the next segment: {facts:?}");
 }

@@ -1,0 +1,264 @@
+//! A PostgreSQL server through a whole installation: followed by a worker that is killed, restored to the second before a table
+//! was dropped, and restored from the copy in the other region. Needs PostgreSQL's programs.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use driver_postgres::connection::{Connection, Mode};
+use driver_postgres::error::PgError;
+use driver_postgres::server::{Credentials, Host, ServerAddress, SslMode};
+use driver_postgres::tool::{self, User};
+use integration_tests::cycle::Stage;
+use integration_tests::installation::{Installation, Instance, Options, wait_until};
+use jiff::Timestamp;
+use job_events::subjects::Service;
+use job_events::{CreatePlan, CreateSelection, RegisterResource, RuleInput, StartRestore};
+use job_model::{
+    Arn, Conditions, CopyAction, JobId, JobState, Lifecycle, OverwritePolicy, RecoveryPoint, RecoveryPointKind,
+    ResourceType, RestoreTarget,
+};
+use rand::Rng as _;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+const ROLE: &str = "holdfast";
+const PORT: u16 = 5432;
+
+/// A server of the test; stopped when dropped.
+struct Server {
+    bin: PathBuf,
+    user: User,
+    data: PathBuf,
+    sockets: PathBuf,
+    port: u16,
+}
+
+impl Server {
+    fn open(&self) -> Result<Connection, PgError> {
+        let server = ServerAddress { host: Host::Socket(self.sockets.clone()), port: self.port };
+        let credentials =
+            Credentials { user: ROLE.to_owned(), password: None, ssl_mode: SslMode::Disable, root_certificate: None };
+        Connection::open(&server, &credentials, Mode::Database("postgres"))
+    }
+
+    fn value(&self, sql: &str) -> String {
+        self.open().unwrap().query(sql).unwrap().single().unwrap().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let mut stop = tool::command(&self.bin.join("pg_ctl"), Some(&self.user));
+        stop.args(["stop", "--silent", "-m", "immediate", "-D"]).arg(&self.data);
+        let _ended = stop.status();
+    }
+}
+
+/// A place that the user who runs servers can get at, and the source server in it; none without PostgreSQL's programs.
+fn source() -> Option<(tempfile::TempDir, Server)> {
+    let bin = [17, 16, 15].iter().find_map(|version| tool::bin_dir(None, *version).ok())?;
+    let user = User::to_run_as("postgres").unwrap();
+    let place = tempfile::Builder::new().prefix("holdfast-second-").tempdir_in("/tmp").unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let own = |name: &str| {
+        let path = place.path().join(name);
+        fs::create_dir(&path).unwrap();
+        if user.must_change() {
+            chown(&path, Some(user.uid), Some(user.gid)).unwrap();
+        }
+        path
+    };
+    let (sockets, data) = (own("s"), place.path().join("s/data"));
+    let mut initdb = tool::command(&bin.join("initdb"), Some(&user));
+    initdb
+        .args(["-k", "-A", "trust", "-U", ROLE, "--no-locale", "-E", "UTF8", "--wal-segsize=1", "-N", "-D"])
+        .arg(&data);
+    tool::run(initdb, "initdb").unwrap();
+    let mut start = tool::command(&bin.join("pg_ctl"), Some(&user));
+    start.args(["start", "--wait", "--silent", "-D"]).arg(&data).arg("-l").arg(sockets.join("log")).arg("-o");
+    start.arg(format!("-k {} -p {PORT} -h '' -c fsync=off -c track_commit_timestamp=on", sockets.display()));
+    tool::run(start, "pg_ctl").unwrap();
+    own("restored");
+    Some((place, Server { bin, user, data, sockets, port: PORT }))
+}
+
+/// Inserts a row every 20 ms.
+fn write(source: &Server, stop: &AtomicBool) {
+    let mut connection = source.open().unwrap();
+    while !stop.load(Ordering::Acquire) {
+        connection.query("INSERT INTO ticks (at) VALUES (clock_timestamp())").unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+async fn protect(installation: &Installation, stage: &Stage, source: &Server) -> Arn {
+    let region = installation.regions[0].clone();
+    let arn: Arn = format!("arn:aws:rds:{region}:000000000000:db:shop").parse().unwrap();
+    let register = RegisterResource {
+        arn: arn.clone(),
+        resource_type: ResourceType::Rds,
+        region,
+        location: format!("postgresql:///?host={}&port={PORT}&profile=test", source.sockets.display()),
+        hooks: None,
+        tags: BTreeMap::new(),
+    };
+    installation.request(register).await.unwrap();
+    let lifecycle = Lifecycle { delete_after_days: Some(7), ..Lifecycle::default() };
+    let rule = RuleInput {
+        name: "every-minute".to_owned(),
+        target_vault: stage.primary.clone(),
+        schedule: Some("cron(* * * * ? *)".to_owned()),
+        time_zone: None,
+        start_window_minutes: Some(60),
+        completion_window_minutes: Some(120),
+        lifecycle,
+        generations: None,
+        copy_actions: vec![CopyAction { destination_vault: stage.copy.clone(), lifecycle }],
+        recovery_point_tags: BTreeMap::new(),
+        enable_continuous: true,
+    };
+    let plan = CreatePlan {
+        name: "continuous".to_owned(),
+        rules: vec![rule],
+        advanced_settings: Vec::new(),
+        tags: BTreeMap::new(),
+    };
+    let plan_id = installation.request(plan).await.unwrap().result.unwrap().parse().unwrap();
+    let selection = CreateSelection {
+        plan_id,
+        name: "shop".to_owned(),
+        resources: vec![arn.to_string()],
+        not_resources: Vec::new(),
+        list_of_tags: Vec::new(),
+        conditions: Conditions::default(),
+        iam_role: None,
+    };
+    installation.request(selection).await.unwrap();
+    arn
+}
+
+/// Waits until the window reaches beyond an instant.
+async fn window_beyond(installation: &Installation, resource: &Arn, at: Timestamp) -> RecoveryPoint {
+    wait_until(&format!("a window beyond {at}"), || async {
+        let points = installation.recovery_points(resource).await?;
+        let reaches = |point: &RecoveryPoint| {
+            let continuous = point.continuous.as_ref();
+            continuous.and_then(|continuous| continuous.window.last()).is_some_and(|interval| interval.to > at)
+        };
+        Ok(points.into_iter().find(|point| point.kind == RecoveryPointKind::Continuous && reaches(point)))
+    })
+    .await
+    .unwrap()
+}
+
+async fn restore(installation: &Installation, point: &Arn, to: &Path, metadata: &[(&str, String)]) -> JobId {
+    let request = StartRestore {
+        recovery_point: point.clone(),
+        target: RestoreTarget::Location { url: format!("file://{}", to.display()) },
+        overwrite: OverwritePolicy::Refuse,
+        include: Vec::new(),
+        test: None,
+        metadata: metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+        iam_role: None,
+    };
+    installation.request(request).await.unwrap().job_id.unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_table_comes_back_to_the_second_before_though_the_worker_was_killed() {
+    let Some((place, source)) = source() else { return };
+    let seed = std::env::var("HOLDFAST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    println!("HOLDFAST_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    source.open().unwrap().query("CREATE TABLE ticks (id bigserial PRIMARY KEY, at timestamptz NOT NULL)").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { postgres_role: Some(ROLE.to_owned()), ..Options::default() };
+    let installation = Installation::start(dir.path(), options).await.unwrap();
+    let stage = installation.make_vaults().await.unwrap();
+    let resource = protect(&installation, &stage, &source).await;
+    let first = window_beyond(&installation, &resource, Timestamp::UNIX_EPOCH).await;
+
+    let worker = Instance::worker(Service::SnapshotWorker, 0);
+    let stop = AtomicBool::new(false);
+    let wait = Duration::from_millis(random.random_range(500..2500));
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(&source, &stop));
+        std::thread::sleep(wait);
+        installation.kill9(&worker);
+        std::thread::sleep(Duration::from_millis(700));
+        installation.spawn(&worker, None).unwrap();
+        std::thread::sleep(Duration::from_secs(4).saturating_sub(wait));
+        stop.store(true, Ordering::Release);
+    });
+    let (from, to) = (
+        source.value("SELECT extract(epoch FROM min(pg_xact_commit_timestamp(xmin)))::bigint + 1 FROM ticks"),
+        source.value("SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin)))::bigint FROM ticks"),
+    );
+    let second: i64 = random.random_range(from.parse().unwrap()..to.parse().unwrap());
+    let at = Timestamp::from_second(second).unwrap();
+    let known = source
+        .value(&format!("SELECT count(*) || ' ' || max(id) FROM ticks WHERE pg_xact_commit_timestamp(xmin) <= '{at}'"));
+    source.open().unwrap().query("DROP TABLE ticks").unwrap();
+    let dropped: Timestamp = source
+        .value("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+        .parse()
+        .unwrap();
+    let point = window_beyond(&installation, &resource, dropped).await;
+    assert_eq!(point.arn, first.arn, "one recovery point for all of it");
+    let continuous = point.continuous.as_ref().unwrap();
+    assert_eq!((continuous.window.len(), continuous.gap_count), (1, 0), "{continuous:?}");
+
+    let begun = Instant::now();
+    let restored = Server {
+        bin: source.bin.clone(),
+        user: source.user.clone(),
+        data: place.path().join("restored/data"),
+        sockets: place.path().join("restored"),
+        port: free_port(),
+    };
+    let sockets = restored.sockets.display().to_string();
+    let metadata =
+        [("RestoreTime", at.to_string()), ("Port", restored.port.to_string()), ("SocketDirectory", sockets.clone())];
+    let job = restore(&installation, &point.arn, &restored.data, &metadata).await;
+    let job = installation.completed(job).await.unwrap();
+    println!("restored to {at} in {:?}: {:?}", begun.elapsed(), job.phases);
+    assert_eq!(restored.value("SELECT count(*) || ' ' || max(id) FROM ticks"), known, "at {at}");
+    assert_eq!(restored.value("SELECT pg_is_in_recovery()"), "f");
+
+    let before = [("RestoreTime", "2020-01-01T00:00:00Z".to_owned())];
+    let refused = restore(&installation, &point.arn, &place.path().join("restored/never"), &before).await;
+    let refused = installation.job_ended(refused).await.unwrap();
+    let message = refused.status_message.unwrap_or_default();
+    assert_eq!(refused.state, JobState::Failed, "{message}");
+    assert!(message.contains("restorable is") && message.contains("before the end of the first"), "{message}");
+
+    let copy = wait_until("the copy", || async {
+        let points = installation.recovery_points(&resource).await?;
+        Ok(points.into_iter().find(|copy| copy.vault == stage.copy))
+    });
+    let copy = copy.await.unwrap();
+    assert_eq!((copy.kind, copy.copied_from.as_ref()), (RecoveryPointKind::Snapshot, Some(&point.arn)));
+    fs::remove_dir_all(installation.vault_dir("primary")).unwrap();
+    let far = Server {
+        data: place.path().join("restored/far"),
+        port: free_port(),
+        bin: source.bin.clone(),
+        user: source.user.clone(),
+        sockets: restored.sockets.clone(),
+    };
+    let metadata = [("StartServer", "true".to_owned()), ("Port", far.port.to_string()), ("SocketDirectory", sockets)];
+    let job = restore(&installation, &copy.arn, &far.data, &metadata).await;
+    installation.completed(job).await.unwrap();
+    assert_eq!(far.value("SELECT count(*) FROM pg_tables WHERE tablename = 'ticks'"), "1", "copied before the drop");
+}
