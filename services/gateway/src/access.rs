@@ -146,6 +146,8 @@ mod tests {
             ("holdfast:RunRestoreTest", [true, true, false, false]),
             ("holdfast:StopRestoreJob", [true, true, true, false]),
             ("holdfast:DeregisterResource", [true, false, false, false]),
+            ("holdfast:Query", [true, true, false, true]),
+            ("holdfast:Request", [true, false, false, false]),
         ];
         let roles = [Role::Administrator, Role::Operator, Role::RestoreOnly, Role::Auditor];
         for (operation, expected) in cases {

@@ -12,6 +12,7 @@ use service_host::{CommonConfig, ConfigProblem, HasCommon};
 
 use crate::access::AccessKey;
 use crate::notify::{self, TopicConfig};
+use crate::reports::ReportBucket;
 
 /// Configuration of a gateway. The sample is `deploy/config/gateway.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub struct Config {
     pub access_keys: BTreeMap<String, AccessKey>,
     /// What the topics of vault notifications stand for: `[topics."arn:aws:sns:ap-northeast-1:000000000000:backups"]`.
     pub topics: BTreeMap<String, TopicConfig>,
+    /// The stores that buckets of report plans stand for: `[report_buckets.daily]`.
+    pub report_buckets: BTreeMap<String, ReportBucket>,
 }
 
 /// Certificate and key, both PEM.
@@ -79,6 +82,7 @@ impl Default for Config {
             regions: BTreeMap::new(),
             access_keys: BTreeMap::new(),
             topics: BTreeMap::new(),
+            report_buckets: BTreeMap::new(),
         }
     }
 }
@@ -104,6 +108,9 @@ impl Config {
         }
         self.own_account()?;
         notify::check(&self.topics)?;
+        for (name, bucket) in &self.report_buckets {
+            bucket.check(name)?;
+        }
         if self.access_keys.is_empty() {
             return problem(
                 "access_keys",

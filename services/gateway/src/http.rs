@@ -212,3 +212,6 @@ fn behalf(authentic: &Authentic<'_>) -> Result<Behalf, Fault> {
         traceparent: traceparent.filter(|text| text.len() == 55 && text.starts_with("00-")).map(str::to_owned),
     })
 }
+
+#[cfg(test)]
+mod tests;

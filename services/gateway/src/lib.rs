@@ -21,6 +21,7 @@ mod page_token;
 mod present;
 mod projection;
 mod reply;
+mod reports;
 mod route;
 #[cfg(test)]
 mod scene;
@@ -31,5 +32,6 @@ mod throttle;
 pub use access::{AccessKey, Role};
 pub use config::{Config, RegionConfig, TlsConfig};
 pub use notify::TopicConfig;
+pub use reports::ReportBucket;
 pub use service::Gateway;
 pub use signature::Signer;

@@ -172,3 +172,6 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ use crate::listen::{self, Listener};
 use crate::notify::{self, Topics};
 use crate::page_token::PageTokens;
 use crate::projection::{self, Projection};
+use crate::reports;
 use crate::throttle::Throttle;
 
 /// How often old calls and jobs are forgotten.
@@ -113,6 +114,7 @@ async fn live(api: Arc<Api>, listener: Listener, notifier: notify::Around, host:
     tasks.spawn(projection::follow(projection, backend, host.clock.clone(), host.health.clone(), stop.clone()));
     tasks.spawn(notify::run(notifier, stop.clone()));
     tasks.spawn(upkeep(api.clone(), stop.clone()));
+    tasks.spawn(reports::run(api.clone(), stop.clone()));
     let (graceful, hard) = (host.stop.clone(), host.hard_stop.clone());
     let serving =
         axum::serve(listener, http::router(api)).with_graceful_shutdown(async move { graceful.cancelled().await });

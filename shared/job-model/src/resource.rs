@@ -24,7 +24,7 @@ pub enum ResourceType {
 
 impl ResourceType {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Files, Self::Volume];
+    pub const ALL: &[Self] = &[Self::Files, Self::Volume, Self::Rds];
 
     /// The name on the wire and in lists.
     #[must_use]

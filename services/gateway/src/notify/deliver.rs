@@ -156,13 +156,4 @@ fn body_of(row: &NoticeRow) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tries_come_less_and_less_often_but_do_not_end_before_their_time() {
-        assert_eq!(wait_after(1), RETRY_BASE);
-        assert_eq!(wait_after(3), RETRY_BASE * 4);
-        assert_eq!(wait_after(100), RETRY_MAX);
-    }
-}
+mod tests;

@@ -33,6 +33,10 @@ pub(crate) enum Native {
     GetCoverage,
     GetForecast,
     StartVaultCheck(String),
+    /// A query of the bus.
+    Query,
+    /// A request of the bus.
+    Request,
 }
 
 /// Finds the operation of a path below the prefix.
@@ -58,6 +62,8 @@ pub(crate) fn find(method: &str, path: &str) -> Result<Native, Fault> {
         ("GET", ["test-runs", id]) => Native::GetTestRun((*id).to_owned()),
         ("POST", ["restore-jobs", id, "stop"]) => Native::StopJob(JobKind::Restore, (*id).to_owned()),
         ("POST", ["copy-jobs", id, "stop"]) => Native::StopJob(JobKind::Copy, (*id).to_owned()),
+        ("POST", ["queries"]) => Native::Query,
+        ("POST", ["requests"]) => Native::Request,
         ("POST", ["vaults", name, "check"]) => Native::StartVaultCheck((*name).to_owned()),
         _ => return Err(unknown()),
     })
@@ -80,6 +86,8 @@ impl Native {
             Self::GetCoverage => "holdfast:GetCoverage",
             Self::GetForecast => "holdfast:GetForecast",
             Self::StartVaultCheck(_) => "holdfast:StartVaultCheck",
+            Self::Query => "holdfast:Query",
+            Self::Request => "holdfast:Request",
         }
     }
 
@@ -92,6 +100,7 @@ impl Native {
                 | Self::RunRestoreTest(_)
                 | Self::StopJob(..)
                 | Self::StartVaultCheck(_)
+                | Self::Request
         )
     }
 }
@@ -146,6 +155,16 @@ pub(crate) async fn run(context: &Context<'_>, native: &Native, query: &str, bod
             let Wanted { read_data, storage_class } = body_of(body)?;
             send(context, StartVaultCheck { vault, read_data, storage_class }).await
         }
+        Native::Query => {
+            of_the_installation(context)?;
+            shown(&context.query(&body_of::<Query>(body)?).await?)
+        }
+        Native::Request => {
+            of_the_installation(context)?;
+            let Wrapped { event_type, data } = body_of(body)?;
+            let request = Request::decode(&event_type, data).map_err(|error| Fault::invalid("body", error))?;
+            send(context, request).await
+        }
         Native::ListTestRuns => {
             let limit = number(query, "limit")?;
             let Answer::TestRuns(mut runs) = context.query(&Query::ListTestRuns { limit }).await? else {
@@ -189,6 +208,25 @@ pub(crate) async fn run(context: &Context<'_>, native: &Native, query: &str, bod
             }
         }
     }
+}
+
+/// A request as the command line sends it.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapped {
+    /// The CloudEvents type of the request.
+    #[serde(rename = "type")]
+    event_type: String,
+    /// Its payload.
+    data: Value,
+}
+
+/// What speaks in the shapes of the bus sees and names things of all accounts: it is for those who run the installation.
+fn of_the_installation(context: &Context<'_>) -> Result<(), Fault> {
+    if context.account() == context.api.projection.own() {
+        return Ok(());
+    }
+    Err(Fault::denied("only a key of the installation's own account may send requests and queries of the bus"))
 }
 
 async fn send(context: &Context<'_>, request: impl Into<Request>) -> Result<Reply, Fault> {

@@ -1,11 +1,11 @@
 //! Report plans and report jobs.
 
-use job_events::{Answer, DeleteReportPlan, Query, StartReportJob, UpdateReportPlan};
+use job_events::{Answer, CreateReportPlan, DeleteReportPlan, Query, StartReportJob, UpdateReportPlan};
 use job_model::{ReportDelivery, ReportJob, ReportPlan, ReportSetting};
 use serde_json::{Value, json};
 
 use super::paging::Paging;
-use super::tags::list_of;
+use super::tags::{list_of, texts};
 use super::{Context, unexpected};
 use crate::decode::{Input, short};
 use crate::fault::Fault;
@@ -13,25 +13,40 @@ use crate::present::{epoch, reports as show};
 use crate::projection::{Change, Object, key};
 use crate::reply::Reply;
 
-fn delivery(value: &Value) -> ReportDelivery {
-    ReportDelivery {
-        bucket: value["S3BucketName"].as_str().unwrap_or_default().to_owned(),
+/// Where to: only into stores of the configuration. A plan whose reports nobody could write is refused at once.
+fn delivery(context: &Context<'_>, value: &Value) -> Result<ReportDelivery, Fault> {
+    let bucket = value["S3BucketName"].as_str().unwrap_or_default();
+    if !context.api.config.report_buckets.contains_key(bucket) {
+        let text = format!(
+            "`{}` is not among `report_buckets` of the gateway's configuration; name one that is, or add it",
+            short(bucket)
+        );
+        return Err(Fault::invalid("ReportDeliveryChannel.S3BucketName", text));
+    }
+    Ok(ReportDelivery {
+        bucket: bucket.to_owned(),
         prefix: value["S3KeyPrefix"].as_str().map(str::to_owned),
         formats: list_of(value.get("Formats")),
-    }
+    })
 }
 
-fn setting(value: &Value) -> Result<ReportSetting, Fault> {
+fn setting(context: &Context<'_>, value: &Value) -> Result<ReportSetting, Fault> {
     for name in ["FrameworkArns", "OrganizationUnits"] {
         if !list_of(value.get(name)).is_empty() {
             let text = "there are no frameworks and no organizations here; leave it out";
             return Err(Fault::invalid(&format!("ReportSetting.{name}"), text));
         }
     }
+    let regions = list_of(value.get("Regions"));
+    let served = |name: &String| context.api.config.regions.keys().any(|region| region.as_str() == name);
+    if let Some(place) = regions.iter().position(|name| name != "*" && !served(name)) {
+        let text = format!("`{}` is not served by this gateway; leave it out", short(&regions[place]));
+        return Err(Fault::invalid(&format!("ReportSetting.Regions[{place}]"), text));
+    }
     Ok(ReportSetting {
         template: value["ReportTemplate"].as_str().unwrap_or_default().to_owned(),
         accounts: list_of(value.get("Accounts")),
-        regions: list_of(value.get("Regions")),
+        regions,
     })
 }
 
@@ -48,7 +63,7 @@ async fn plan(context: &Context<'_>, name: &str) -> Result<ReportPlan, Fault> {
     }
 }
 
-/// What updating answers.
+/// What making and updating answer.
 async fn made(context: &Context<'_>, name: &str, at: jiff::Timestamp) -> Result<Reply, Fault> {
     let plan = plan(context, name).await?;
     let output = json!({
@@ -60,9 +75,18 @@ async fn made(context: &Context<'_>, name: &str, at: jiff::Timestamp) -> Result<
     Ok(Reply::json(output))
 }
 
-/// Refused: nothing writes the files of a report yet, and a plan that is kept and never acted upon looks like one that is.
-pub(super) async fn create(_context: &Context<'_>, _input: &Input) -> Result<Reply, Fault> {
-    Err(Fault::request("report plans are not carried out here yet; list jobs and recovery points instead"))
+pub(super) async fn create(context: &Context<'_>, input: &Input) -> Result<Reply, Fault> {
+    let name = input.required("ReportPlanName")?;
+    let none = json!({});
+    let request = CreateReportPlan {
+        name: name.to_owned(),
+        description: input.text("ReportPlanDescription").map(str::to_owned),
+        delivery: delivery(context, input.get("ReportDeliveryChannel").unwrap_or(&none))?,
+        setting: setting(context, input.get("ReportSetting").unwrap_or(&none))?,
+        tags: texts(input.get("ReportPlanTags")),
+    };
+    let (_, at) = context.request(request).await?;
+    made(context, name, at).await
 }
 
 pub(super) async fn update(context: &Context<'_>, input: &Input) -> Result<Reply, Fault> {
@@ -70,8 +94,8 @@ pub(super) async fn update(context: &Context<'_>, input: &Input) -> Result<Reply
     let request = UpdateReportPlan {
         name: name.to_owned(),
         description: input.text("ReportPlanDescription").map(str::to_owned),
-        delivery: input.get("ReportDeliveryChannel").map(delivery),
-        setting: input.get("ReportSetting").map(setting).transpose()?,
+        delivery: input.get("ReportDeliveryChannel").map(|value| delivery(context, value)).transpose()?,
+        setting: input.get("ReportSetting").map(|value| setting(context, value)).transpose()?,
     };
     let (_, at) = context.request(request).await?;
     made(context, name, at).await

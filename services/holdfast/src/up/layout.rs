@@ -18,7 +18,7 @@ impl Layout {
     pub(super) fn create(root: &Path) -> io::Result<Self> {
         private_dir(root)?;
         let layout = Self { root: root.canonicalize()? };
-        for dir in ["config", "secrets", "keys", "nats", "services", "logs", "sandbox", "vaults"] {
+        for dir in ["config", "secrets", "keys", "nats", "services", "logs", "sandbox", "vaults", "reports"] {
             private_dir(&layout.root.join(dir))?;
         }
         Ok(layout)
@@ -96,6 +96,11 @@ impl Layout {
     /// Where the cold repositories of vaults go.
     pub(super) fn cold_vaults_dir(&self) -> PathBuf {
         self.root.join("cold-vaults")
+    }
+
+    /// Where reports of jobs go.
+    pub(super) fn reports_dir(&self) -> PathBuf {
+        self.root.join("reports")
     }
 
     /// Where vaults go that are made without a location.

@@ -1,6 +1,7 @@
 //! The configuration files of the services that `up` starts. Made of the services' own types, so that they cannot
 //! differ from what the services read.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -145,6 +146,7 @@ impl Settings {
                     .map(|region| (region.clone(), gateway::RegionConfig { nats: nats.clone() }))
                     .collect(),
                 access_keys: api_keys::configured(&self.layout),
+                report_buckets: self.report_buckets(),
                 ..gateway::Config::default()
             }),
             Process::Worker(Worker::Snapshot, region) => toml_text(&snapshot_worker::Config {
@@ -179,6 +181,12 @@ impl Settings {
 }
 
 impl Settings {
+    /// The bucket that report plans can name.
+    fn report_buckets(&self) -> BTreeMap<String, gateway::ReportBucket> {
+        let url = format!("file://{}", self.layout.reports_dir().display());
+        BTreeMap::from([("reports".to_owned(), gateway::ReportBucket { url, ..gateway::ReportBucket::default() })])
+    }
+
     /// The AWS Backup API knows no locations: vaults that are made through it lie below the state directory, too.
     fn planner_region(&self, region: &Region, nats: &BusConfig) -> planner::RegionConfig {
         let place = self.layout.vaults_dir().join(region.as_str());
