@@ -21,8 +21,8 @@ use jiff::Timestamp;
 use job_events::subjects::Service;
 use job_events::{CreatePlan, CreateSelection, RegisterResource, RuleInput, StartRestore};
 use job_model::{
-    Arn, Conditions, CopyAction, JobId, JobState, Lifecycle, OverwritePolicy, RecoveryPoint, RecoveryPointKind,
-    ResourceType, RestoreTarget,
+    Arn, Conditions, CopyAction, JobDetail, JobId, JobState, Lifecycle, OverwritePolicy, RecoveryPoint,
+    RecoveryPointKind, ResourceType, RestoreTarget, VerdictStatus,
 };
 use rand::Rng as _;
 use rand::SeedableRng as _;
@@ -242,6 +242,13 @@ async fn a_dropped_table_comes_back_to_the_second_before_though_the_worker_was_k
     let message = refused.status_message.unwrap_or_default();
     assert_eq!(refused.state, JobState::Failed, "{message}");
     assert!(message.contains("restorable is") && message.contains("before the end of the first"), "{message}");
+
+    let run = installation.prove(&resource, ResourceType::Rds, &stage.primary).await.unwrap();
+    let verdict = run.entries[0].verdict.clone().unwrap();
+    assert_eq!(verdict.status, VerdictStatus::Successful, "{run:?}");
+    let JobDetail::Restore { metadata, .. } = installation.restore_job(&run).await.unwrap().detail else { panic!() };
+    println!("proven at {:?} in {} ms", metadata.get("RestoreTime"), verdict.rto_ms);
+    assert!(metadata.contains_key("RestoreTime"), "a second of the window was drawn: {metadata:?}");
 
     let copy = wait_until("the copy", || async {
         let points = installation.recovery_points(&resource).await?;

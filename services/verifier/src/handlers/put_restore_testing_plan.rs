@@ -60,8 +60,10 @@ fn accept(
         creator_request_id: known.map_or_else(|| wish.token.clone(), |plan| plan.creator_request_id.clone()),
         tags: known.map(|plan| plan.tags.clone()).unwrap_or_default(),
         created_at: known.map_or(Some(wish.now), |plan| plan.created_at),
-        recovery_point_kinds: known
-            .map_or_else(|| vec![RecoveryPointKind::Snapshot], |plan| plan.recovery_point_kinds.clone()),
+        recovery_point_kinds: known.map_or_else(
+            || vec![RecoveryPointKind::Snapshot, RecoveryPointKind::Continuous],
+            |plan| plan.recovery_point_kinds.clone(),
+        ),
         last_started_at: known.and_then(|plan| plan.last_started_at),
     };
     if plan.selections.is_empty() {

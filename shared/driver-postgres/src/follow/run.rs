@@ -28,6 +28,9 @@ const CHANNEL: usize = 128;
 const BATCH_BYTES: u64 = 4 << 20;
 /// How often somebody hears where the follower is.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often a life begins while the one before still has the slot, and the time between.
+const BEGINS_MAX: u32 = 50;
+const BEGIN_EVERY: Duration = Duration::from_millis(100);
 /// The server has removed a segment that is asked for.
 const REMOVED: &str = "58P01";
 
@@ -47,7 +50,7 @@ pub(super) fn run(follower: &Follower<'_>) -> Result<(), FollowError> {
         Err(FollowError::Server(PgError::Server(error))) if error.code == REMOVED => {
             tracing::error!(%error, "the server has removed log that was not received");
             let reason = lost.unwrap_or_else(|| "the server has removed its log; was the slot dropped?".to_owned());
-            Life::begin(follower, Some(Hole { reason, damaged: None }))?.live()
+            begin_again(follower, Some(&Hole { reason, damaged: None }))?.live()
         }
         Err(FollowError::Damaged(damage)) => after_damage(follower, damage),
         other => other,
@@ -58,16 +61,29 @@ pub(super) fn run(follower: &Follower<'_>) -> Result<(), FollowError> {
 /// has a hole there, and is followed from the next segment on.
 fn after_damage(follower: &Follower<'_>, damage: WalDamage) -> Result<(), FollowError> {
     tracing::warn!(%damage, "receiving it again");
-    match Life::begin(follower, None)?.live() {
+    match begin_again(follower, None)?.live() {
         Err(FollowError::Damaged(again)) if again == damage => {
             let hole = Hole { reason: again.to_string(), damaged: Some(again.at) };
-            Life::begin(follower, Some(hole))?.live()
+            begin_again(follower, Some(&hole))?.live()
         }
         other => other,
     }
 }
 
+/// Begins right after another life has ended, of which the server may not know yet.
+fn begin_again<'a>(follower: &'a Follower<'a>, hole: Option<&Hole>) -> Result<Life<'a>, FollowError> {
+    let mut tries = 0;
+    loop {
+        match Life::begin(follower, hole.cloned()) {
+            Err(FollowError::SlotActive { .. }) if tries < BEGINS_MAX && !follower.control.is_stopped() => tries += 1,
+            other => return other,
+        }
+        thread::sleep(BEGIN_EVERY);
+    }
+}
+
 /// A part of the log that cannot be had.
+#[derive(Clone)]
 struct Hole {
     reason: String,
     /// Where a record is damaged; none where the server has removed its log.

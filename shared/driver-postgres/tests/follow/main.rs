@@ -8,6 +8,7 @@
     reason = "a test that cannot set itself up says so and has failed"
 )]
 
+mod cost;
 mod failover;
 mod proof;
 mod refusals;

@@ -12,7 +12,7 @@ use crate::restored::{known, restore};
 use crate::source::{BIN, Server, as_postgres, directory, is_possible, run};
 use crate::worker::{Worker, delays, vault, wait_until_durable};
 
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 

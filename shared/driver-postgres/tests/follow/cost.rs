@@ -1,0 +1,50 @@
+//! What following costs the server that is followed. `just bench-postgres` measures longer and asks for more.
+
+use crate::proof::number;
+use crate::source::{BIN, Server, as_postgres, directory, is_possible, run};
+use crate::worker::{Worker, wait_until_durable};
+
+/// Transactions each second of pgbench with four clients.
+fn throughput(server: &Server, seconds: u64) -> f64 {
+    let said = run(as_postgres(&format!("{BIN}/pgbench"))
+        .args(["-n", "-c4", "-j2", "-U", "postgres", "-T", &seconds.to_string(), "-h"])
+        .arg(&server.sockets)
+        .arg("postgres"));
+    let line = said.lines().find_map(|line| line.strip_prefix("tps = ")).unwrap();
+    line.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_followed_server_is_hardly_slower() {
+    if !is_possible() {
+        return;
+    }
+    let (seconds, rounds) = (number("HOLDFAST_BENCH_SECONDS", 2), number("HOLDFAST_BENCH_ROUNDS", 2));
+    // Beside other tests on two cores little can be said; alone, nine tenths are asked for.
+    let least_percent = number("HOLDFAST_BENCH_LEAST_PERCENT", 40);
+    let place = directory();
+    drop(crate::worker::vault(place.path()));
+    let server = Server::create(&place.path().join("source"), "synchronous_commit = on\n");
+    run(as_postgres(&format!("{BIN}/pgbench"))
+        .args(["-i", "-q", "-s", "5", "-U", "postgres", "-h"])
+        .arg(&server.sockets)
+        .arg("postgres"));
+    let (mut alone, mut followed) = (0.0, 0.0);
+    for round in 1..=rounds {
+        alone += throughput(&server, seconds);
+        let mut worker = Worker::start(place.path(), &server, round);
+        wait_until_durable(&server);
+        followed += throughput(&server, seconds);
+        wait_until_durable(&server);
+        worker.kill();
+    }
+    let percent = 100.0 * followed / alone;
+    let rounds = f64::from(u32::try_from(rounds).unwrap());
+    println!(
+        "| pgbench -c4, transactions/s | alone {:.0} | followed {:.0} | {percent:.1} % |",
+        alone / rounds,
+        followed / rounds
+    );
+    let least = f64::from(u32::try_from(least_percent).unwrap());
+    assert!(percent >= least, "{percent:.1} % of {alone:.0} transactions, at least {least} % are asked for");
+}
