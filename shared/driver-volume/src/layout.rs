@@ -84,22 +84,7 @@ pub(crate) const fn section_of(offset: u64) -> u64 {
 /// A node of the layout. Its metadata means nothing and never changes, so that the same volume has the same tree.
 pub(crate) fn node(name: Vec<u8>, kind: NodeKind) -> Node {
     let mode = if matches!(kind, NodeKind::Dir { .. }) { 0o700 } else { 0o600 };
-    Node {
-        name,
-        kind,
-        mode,
-        mtime: Timestamp::UNIX_EPOCH,
-        atime: Timestamp::UNIX_EPOCH,
-        ctime: Timestamp::UNIX_EPOCH,
-        uid: 0,
-        gid: 0,
-        user: String::new(),
-        group: String::new(),
-        inode: 0,
-        device_id: 0,
-        links: 1,
-        xattrs: Vec::new(),
-    }
+    Node::unowned(name, kind, mode, Timestamp::UNIX_EPOCH)
 }
 
 /// An extent of a recovery point, with its chunks at their offsets in the volume.

@@ -61,11 +61,11 @@ pub fn snapshot_root(
 ) -> Result<Tree, WriteError> {
     let json = serde_json::to_vec_pretty(description).map_err(|error| WriteError::Vault(Box::new(error)))?;
     let content = writer.write_content(Chunking::ContentDefined, &mut json.as_slice())?;
-    let file = plain_node(FILE, NodeKind::File { content: content.blobs, size: content.size }, 0o600, at);
+    let file = Node::unowned(FILE, NodeKind::File { content: content.blobs, size: content.size }, 0o600, at);
     let mut nodes = sidecars;
     nodes.push(file);
     let subtree = writer.write_tree(Tree { nodes })?;
-    let directory = plain_node(DIRECTORY, NodeKind::Dir { subtree }, 0o700, at);
+    let directory = Node::unowned(DIRECTORY, NodeKind::Dir { subtree }, 0o700, at);
     Ok(Tree { nodes: vec![data, directory] })
 }
 
@@ -103,24 +103,4 @@ pub fn read_description(reader: &dyn SnapshotReader) -> Result<RecoveryPointDesc
 
 fn find<'a>(tree: &'a Tree, name: &str) -> Option<&'a Node> {
     tree.nodes.iter().find(|node| node.name == name.as_bytes())
-}
-
-/// A node of the engine's own, with no owner to speak of.
-fn plain_node(name: &str, kind: NodeKind, mode: u32, at: Timestamp) -> Node {
-    Node {
-        name: name.as_bytes().to_vec(),
-        kind,
-        mode,
-        mtime: at,
-        atime: at,
-        ctime: at,
-        uid: 0,
-        gid: 0,
-        user: String::new(),
-        group: String::new(),
-        inode: 0,
-        device_id: 0,
-        links: 1,
-        xattrs: Vec::new(),
-    }
 }

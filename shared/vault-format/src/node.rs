@@ -85,6 +85,28 @@ pub struct Node {
     pub xattrs: Vec<Xattr>,
 }
 
+impl Node {
+    /// A node with nothing but a name, a kind, a mode and one time: of nobody, with no links and no attributes.
+    pub fn unowned(name: impl Into<Vec<u8>>, kind: NodeKind, mode: u32, at: NodeTime) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            mode,
+            mtime: at,
+            atime: at,
+            ctime: at,
+            uid: 0,
+            gid: 0,
+            user: String::new(),
+            group: String::new(),
+            inode: 0,
+            device_id: 0,
+            links: 1,
+            xattrs: Vec::new(),
+        }
+    }
+}
+
 /// A directory's entries, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {

@@ -46,22 +46,7 @@ pub(crate) fn open(bench: &Bench, vault: &VaultAccess) -> Vault {
 
 pub(crate) fn node(name: &str, kind: NodeKind) -> Node {
     let at = "2026-01-01T00:00:00Z".parse().unwrap();
-    Node {
-        name: name.as_bytes().to_vec(),
-        kind,
-        mode: 0o644,
-        mtime: at,
-        atime: at,
-        ctime: at,
-        uid: 0,
-        gid: 0,
-        user: String::new(),
-        group: String::new(),
-        inode: 1,
-        device_id: 0,
-        links: 1,
-        xattrs: Vec::new(),
-    }
+    Node { inode: 1, ..Node::unowned(name, kind, 0o644, at) }
 }
 
 /// A snapshot with one file.

@@ -17,22 +17,8 @@ pub(crate) struct Attributes {
 
 /// A node with these attributes.
 pub(crate) fn node(name: &str, kind: NodeKind, attributes: Attributes) -> Node {
-    Node {
-        name: name.as_bytes().to_vec(),
-        kind,
-        mode: attributes.mode & 0o7777,
-        mtime: attributes.mtime,
-        atime: attributes.mtime,
-        ctime: attributes.mtime,
-        uid: attributes.uid,
-        gid: attributes.gid,
-        user: String::new(),
-        group: String::new(),
-        inode: 0,
-        device_id: 0,
-        links: 1,
-        xattrs: Vec::new(),
-    }
+    let Attributes { mode, uid, gid, mtime } = attributes;
+    Node { uid, gid, ..Node::unowned(name, kind, mode & 0o7777, mtime) }
 }
 
 #[derive(Debug, Default)]

@@ -163,21 +163,6 @@ impl Builder<'_> {
             NodeKind::File { .. } => self.at,
             _ => Timestamp::UNIX_EPOCH,
         };
-        Node {
-            name: name.as_bytes().to_vec(),
-            kind,
-            mode,
-            mtime: at,
-            atime: at,
-            ctime: at,
-            uid: 0,
-            gid: 0,
-            user: String::new(),
-            group: String::new(),
-            inode: 0,
-            device_id: 0,
-            links: 1,
-            xattrs: Vec::new(),
-        }
+        Node::unowned(name, kind, mode, at)
     }
 }

@@ -12,12 +12,10 @@ use crate::{Committed, Vault, VaultError};
 /// One of so many interruptions of a prune is tried; `HOLDFAST_SWEEP_EVERY=1` tries all of them.
 const EVERY: u64 = 3;
 
-/// A vault in which a prune has everything to do: a pack that nobody needs, one that is needed in part, and what a
-/// recovery point needs.
+/// A vault in which a prune has something to do, and what it must keep.
 struct Base {
     scene: Scene,
     expected: Expected,
-    gone: Content,
     kept: Committed,
 }
 
@@ -34,7 +32,7 @@ fn base() -> Base {
     let second = capture(&vault, 2, &kept).unwrap();
     vault.forget(first.snapshot_id).unwrap();
     scene.wait(SignedDuration::from_mins(10));
-    Base { scene, expected: Expected { certain: [(2, kept)].into(), ..Expected::default() }, gone, kept: second }
+    Base { scene, expected: Expected { certain: [(2, kept)].into(), ..Expected::default() }, kept: second }
 }
 
 fn every() -> u64 {
@@ -64,6 +62,28 @@ fn sweep<R: Send + 'static>(
     cases
 }
 
+/// Both ended well, and the vault has what it had and what came.
+fn hold(scene: &Scene, ended: [Result<(), VaultError>; 2], expected: &Expected, context: &str) {
+    for result in ended {
+        result.unwrap_or_else(|error| panic!("{context}: one of both ends with {}", shown(&error)));
+    }
+    expected.hold(scene, context);
+}
+
+/// The same, now and when later prunes have taken away all that they may.
+fn hold_for_ever(scene: &Scene, ended: [Result<(), VaultError>; 2], expected: &Expected, context: &str) {
+    hold(scene, ended, expected, context);
+    assert_nothing_is_left_over(scene, context);
+    expected.hold(scene, &format!("{context}, and pruned again"));
+}
+
+/// `expected`, and one more recovery point.
+fn and(expected: &Expected, number: u64, content: &Content) -> Expected {
+    let mut expected = expected.clone();
+    expected.certain.insert(number, content.clone());
+    expected
+}
+
 fn captured(scene: &Scene, number: u64, content: &Content) -> Result<(), VaultError> {
     capture(&scene.open(), number, content).map(drop)
 }
@@ -72,111 +92,71 @@ fn pruned(vault: &Vault) -> Result<(), VaultError> {
     prune(vault).map(drop)
 }
 
+/// Blobs that only a forgotten recovery point has, blobs of the kept one, and new ones.
+fn third() -> Content {
+    content(&[("a/gone", 200..235), ("a/kept", 10..30), ("c/new", 300..420)])
+}
+
 #[test]
 fn a_prune_between_any_two_calls_of_a_capture_takes_nothing_that_the_capture_relies_on() {
-    let Base { scene, expected, gone, .. } = base();
-    // Old blobs that only the forgotten one has, blobs of the kept one, and so many new ones that the index is written
-    // before the end.
-    let three = content(&[("a/gone", 200..235), ("a/kept", 10..30), ("c/new", 300..420)]);
-    assert!(gone["a/gone"].len() > 30);
-    let wanted = three.clone();
+    let Base { scene, expected, .. } = base();
+    let expected = and(&expected, 3, &third());
     let operation =
-        move |scene: &Scene, client| scene.open_as(client).and_then(|vault| capture(&vault, 3, &wanted).map(drop));
-    // Marked a day before, so that the second prune sweeps.
-    let cases = sweep(
-        &scene,
-        operation,
-        |scene| pruned(&scene.open()),
-        |scene, captured, pruned, context| {
-            pruned.unwrap_or_else(|error| panic!("{context}: the prune ends with {}", shown(&error)));
-            captured.unwrap_or_else(|error| panic!("{context}: the capture ends with {}", shown(&error)));
-            let mut expected = expected.clone();
-            expected.certain.insert(3, three.clone());
-            expected.hold(scene, context);
-            assert_nothing_is_left_over(scene, context);
-            expected.hold(scene, &format!("{context}, and pruned again"));
-        },
-    );
+        |scene: &Scene, client| scene.open_as(client).and_then(|vault| capture(&vault, 3, &third()).map(drop));
+    let other = |scene: &Scene| pruned(&scene.open());
+    let cases = sweep(&scene, operation, other, |scene, captured, pruned, context| {
+        hold_for_ever(scene, [captured, pruned], &expected, context);
+    });
     assert!(cases * every() > 12, "only {cases} cases: the sweep sees little of a capture");
 }
 
 #[test]
 fn a_prune_that_sweeps_between_any_two_calls_of_a_capture_removes_nothing_that_the_capture_relies_on() {
     let Base { scene, expected, .. } = base();
+    // Marked long ago: what follows is the sweep.
     pruned(&scene.open()).unwrap();
     scene.wait(SignedDuration::from_hours(30));
-    let three = content(&[("a/gone", 200..235), ("a/kept", 10..30), ("c/new", 300..420)]);
-    let wanted = three.clone();
+    let expected = and(&expected, 3, &third());
     let operation =
-        move |scene: &Scene, client| scene.open_as(client).and_then(|vault| capture(&vault, 3, &wanted).map(drop));
-    sweep(
-        &scene,
-        operation,
-        |scene| pruned(&scene.open()),
-        |scene, captured, pruned, context| {
-            pruned.unwrap_or_else(|error| panic!("{context}: the prune ends with {}", shown(&error)));
-            captured.unwrap_or_else(|error| panic!("{context}: the capture ends with {}", shown(&error)));
-            let mut expected = expected.clone();
-            expected.certain.insert(3, three.clone());
-            expected.hold(scene, context);
-        },
-    );
+        |scene: &Scene, client| scene.open_as(client).and_then(|vault| capture(&vault, 3, &third()).map(drop));
+    let other = |scene: &Scene| pruned(&scene.open());
+    sweep(&scene, operation, other, |scene, captured, pruned, context| {
+        hold(scene, [captured, pruned], &expected, context);
+    });
 }
 
 #[test]
 fn a_capture_between_any_two_calls_of_a_prune_keeps_what_it_relies_on() {
     let Base { scene, expected, .. } = base();
-    let three = content(&[("a/gone", 200..235), ("a/kept", 10..30), ("c/new", 300..320)]);
-    let wanted = three.clone();
+    let expected = and(&expected, 3, &third());
     let operation = |scene: &Scene, client| scene.open_as(client).and_then(|vault| pruned(&vault));
-    let other = move |scene: &Scene| captured(scene, 3, &wanted);
+    let other = |scene: &Scene| captured(scene, 3, &third());
     let cases = sweep(&scene, operation, other, |scene, pruned, captured, context| {
-        pruned.unwrap_or_else(|error| panic!("{context}: the prune ends with {}", shown(&error)));
-        captured.unwrap_or_else(|error| panic!("{context}: the capture ends with {}", shown(&error)));
-        let mut expected = expected.clone();
-        expected.certain.insert(3, three.clone());
-        expected.hold(scene, context);
-        assert_nothing_is_left_over(scene, context);
-        expected.hold(scene, &format!("{context}, and pruned again"));
+        hold_for_ever(scene, [pruned, captured], &expected, context);
     });
     assert!(cases * every() > 20, "only {cases} cases: the sweep sees little of a prune");
 }
 
 #[test]
 fn a_prune_of_either_side_between_any_two_calls_of_a_copy_takes_nothing_that_the_copy_relies_on() {
-    let Base { scene: source, expected, kept, .. } = base();
+    let Base { scene: source, expected, kept } = base();
     let destination = Scene::new(4);
     let old = capture(&destination.open(), 8, &content(&[("a/old", 0..25), ("b/part", 40..50)])).unwrap();
     destination.open().forget(old.snapshot_id).unwrap();
     destination.wait(SignedDuration::from_mins(10));
-    let wanted = expected.certain[&2].clone();
+    let there = and(&Expected::default(), 2, &expected.certain[&2]);
+    let other = |scene: &Scene| pruned(&scene.open());
 
-    let (from, point) = (source.twin(), kept.clone());
-    let operation = move |scene: &Scene, client| {
-        scene.open_as(client).and_then(|vault| copy(&from.open(), &vault, 2, &point).map(drop))
-    };
-    let judge = |scene: &Scene, copied: Result<(), VaultError>, pruned: Result<(), VaultError>, context: &str| {
-        pruned.unwrap_or_else(|error| panic!("{context}: the prune ends with {}", shown(&error)));
-        copied.unwrap_or_else(|error| panic!("{context}: the copy ends with {}", shown(&error)));
-        let there = Expected { certain: [(2, wanted.clone())].into(), ..Expected::default() };
-        there.hold(scene, context);
-        assert_nothing_is_left_over(scene, context);
-        there.hold(scene, &format!("{context}, and pruned again"));
-    };
-    sweep(&destination, operation, |scene| pruned(&scene.open()), judge);
-
-    let to = Arc::new(destination);
+    let from = source.twin();
+    let operation =
+        |scene: &Scene, client| scene.open_as(client).and_then(|to| copy(&from.open(), &to, 2, &kept).map(drop));
+    sweep(&destination, operation, other, |scene, copied, pruned, context| {
+        hold_for_ever(scene, [copied, pruned], &there, context);
+    });
     let operation = |scene: &Scene, client| {
-        scene.open_as(client).and_then(|vault| copy(&vault, &to.twin().open(), 2, &kept).map(drop))
+        scene.open_as(client).and_then(|from| copy(&from, &destination.twin().open(), 2, &kept).map(drop))
     };
-    sweep(
-        &source,
-        operation,
-        |scene| pruned(&scene.open()),
-        |scene, copied, pruned, context| {
-            pruned.unwrap_or_else(|error| panic!("{context}: the prune ends with {}", shown(&error)));
-            copied.unwrap_or_else(|error| panic!("{context}: the copy ends with {}", shown(&error)));
-            expected.hold(scene, context);
-        },
-    );
+    sweep(&source, operation, other, |scene, copied, pruned, context| {
+        hold(scene, [copied, pruned], &expected, context);
+    });
 }

@@ -124,22 +124,7 @@ pub(super) fn tag(number: u64) -> String {
 
 fn node(name: &str, kind: NodeKind) -> Node {
     let mode = if matches!(kind, NodeKind::Dir { .. }) { 0o755 } else { 0o640 };
-    Node {
-        name: name.as_bytes().to_vec(),
-        kind,
-        mode,
-        mtime: START,
-        atime: START,
-        ctime: START,
-        uid: 0,
-        gid: 0,
-        user: String::new(),
-        group: String::new(),
-        inode: 1,
-        device_id: 0,
-        links: 1,
-        xattrs: Vec::new(),
-    }
+    Node { inode: 1, ..Node::unowned(name, kind, mode, START) }
 }
 
 /// Captures content as the recovery point of that number.

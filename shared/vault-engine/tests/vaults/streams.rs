@@ -32,22 +32,7 @@ fn commit(stream: &Stream<'_>, text: &str) -> Result<(), driver_api::WriteError>
     stream
         .commit(&mut |writer, earlier| {
             let content = writer.write_content(Chunking::Fixed(1 << 20), &mut text.as_bytes())?;
-            let node = |name: &str, kind, mode| Node {
-                name: name.as_bytes().to_vec(),
-                kind,
-                mode,
-                mtime: Timestamp::UNIX_EPOCH,
-                atime: Timestamp::UNIX_EPOCH,
-                ctime: Timestamp::UNIX_EPOCH,
-                uid: 0,
-                gid: 0,
-                user: String::new(),
-                group: String::new(),
-                inode: 0,
-                device_id: 0,
-                links: 1,
-                xattrs: Vec::new(),
-            };
+            let node = |name: &str, kind, mode| Node::unowned(name, kind, mode, Timestamp::UNIX_EPOCH);
             let file = node("log", NodeKind::File { content: content.blobs, size: content.size }, 0o600);
             let subtree = writer.write_tree(Tree { nodes: vec![file] })?;
             let before = earlier.map(|earlier| earlier.facts.clone());

@@ -178,22 +178,8 @@ pub(crate) fn content(seed: u64, length: usize) -> Vec<u8> {
 pub(crate) fn node(name: &[u8], kind: NodeKind) -> Node {
     let time = "2026-11-20T10:11:12.123456789Z".parse().unwrap();
     let mode = if matches!(kind, NodeKind::Dir { .. }) { 0o755 } else { 0o640 };
-    Node {
-        name: name.to_vec(),
-        kind,
-        mode,
-        mtime: time,
-        atime: time,
-        ctime: time,
-        uid: 0,
-        gid: 0,
-        user: "root".to_owned(),
-        group: "root".to_owned(),
-        inode: 1,
-        device_id: 0,
-        links: 1,
-        xattrs: Vec::new(),
-    }
+    let (user, group) = ("root".to_owned(), "root".to_owned());
+    Node { user, group, inode: 1, ..Node::unowned(name, kind, mode, time) }
 }
 
 /// Files by name; what a capture of them must bring back.
