@@ -4,7 +4,7 @@
 //! AWS Backup" pages; jobs of kinds that AWS does not have make none.
 
 use jiff::Timestamp;
-use job_model::{Arn, Job, JobDetail, JobKind, JobState, RecoveryPoint};
+use job_model::{Arn, FollowState, Job, JobDetail, JobKind, JobState, RecoveryPoint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -93,6 +93,7 @@ pub fn event(id: &str, time: Timestamp, fact: &Fact) -> Option<AwsEvent> {
             ("Backup Plan State Change", arn, detail)
         }
         Fact::RecoveryPointCreated(created) => point_event(&created.recovery_point),
+        Fact::RecoveryPointChanged(changed) if changed.is_report => return None,
         Fact::RecoveryPointChanged(changed) => point_event(&changed.recovery_point),
         Fact::RecoveryPointDeleted(deleted) => {
             let detail = json!({
@@ -138,8 +139,14 @@ pub fn event(id: &str, time: Timestamp, fact: &Fact) -> Option<AwsEvent> {
 pub fn notices(fact: &Fact) -> Vec<VaultNotice> {
     match fact {
         Fact::JobChanged(changed) => job_notice(&changed.job).into_iter().collect(),
+        Fact::RecoveryPointChanged(changed) if changed.is_report => Vec::new(),
         Fact::RecoveryPointChanged(changed) => {
             let point = &changed.recovery_point;
+            if let Some(trouble) = trouble(point) {
+                let message = format!("recovery point {} of {}: {trouble}", point.arn, point.resource);
+                let events = vec!["CONTINUOUS_BACKUP_INTERRUPTED", "RECOVERY_POINT_MODIFIED"];
+                return vec![VaultNotice { vault: point.vault.clone(), events, message }];
+            }
             let message = format!("recovery point {} of {} was modified", point.arn, point.resource);
             vec![VaultNotice { vault: point.vault.clone(), events: vec!["RECOVERY_POINT_MODIFIED"], message }]
         }
@@ -163,6 +170,13 @@ pub fn notices(fact: &Fact) -> Vec<VaultNotice> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Why a resource that should be followed is not, or what endangers it.
+fn trouble(point: &RecoveryPoint) -> Option<&str> {
+    let continuous = point.continuous.as_ref().filter(|continuous| continuous.state != FollowState::Stopped)?;
+    let interrupted = continuous.state == FollowState::Interrupted;
+    continuous.message.as_deref().or_else(|| interrupted.then_some("it is not followed at the moment"))
 }
 
 fn vault_name(vault: &Arn) -> &str {

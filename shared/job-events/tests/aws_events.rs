@@ -62,3 +62,23 @@ fn every_notice_is_one_that_a_vault_can_be_told_to_give() {
         }
     }
 }
+
+#[test]
+fn a_window_that_moves_on_is_no_event_and_an_interruption_is_a_notice() {
+    let Fact::RecoveryPointChanged(mut changed) = fact("recovery-point-changed") else { unreachable!() };
+    let Fact::LogFollowed(followed) = fact("log-followed") else { unreachable!() };
+    let mut continuous = followed.continuous;
+    continuous.message = None;
+    changed.recovery_point.continuous = Some(continuous.clone());
+    changed.is_report = true;
+    let report = Fact::from(changed.clone());
+    assert!(event("f-1", jiff::Timestamp::UNIX_EPOCH, &report).is_none() && notices(&report).is_empty());
+    changed.is_report = false;
+    assert_eq!(notices(&Fact::from(changed.clone()))[0].events, ["RECOVERY_POINT_MODIFIED"]);
+    continuous.state = job_model::FollowState::Interrupted;
+    continuous.message = Some("the server cannot be reached".to_owned());
+    changed.recovery_point.continuous = Some(continuous);
+    let told = notices(&Fact::from(changed));
+    assert_eq!(told[0].events[0], "CONTINUOUS_BACKUP_INTERRUPTED");
+    assert!(told[0].message.contains("cannot be reached"), "{}", told[0].message);
+}

@@ -5,7 +5,7 @@ use job_events::{
     RegionSettingsChanged, ReportJobChanged, ReportPlanChanged, ReportPlanRemoved, ResourceChanged, ResourceRemoved,
     SelectionChanged, SelectionRemoved, VaultChanged, VaultRemoved,
 };
-use job_model::{Arn, Job, Region, resource_key};
+use job_model::{Arn, Job, RecoveryPoint, Region, resource_key};
 
 use crate::decide::{Out, Step};
 
@@ -104,7 +104,8 @@ fn points_and_jobs(step: &Step<'_>, news: &mut Vec<News>) {
         if before.point != now.point {
             let vault = step.state.vaults.get(&now.point.vault);
             let region = vault.map(|vault| vault.region.clone()).or_else(|| region_of(&now.point.vault));
-            let fact = RecoveryPointChanged { recovery_point: now.point.clone() };
+            let is_report = is_report(&before.point, &now.point);
+            let fact = RecoveryPointChanged { recovery_point: now.point.clone(), is_report };
             let mut one = News::new(region, now.point.job_id.to_string(), fact);
             one.trace = now.point.traceparent.clone();
             news.push(one);
@@ -126,6 +127,14 @@ fn points_and_jobs(step: &Step<'_>, news: &mut Vec<News>) {
             news.push(one);
         }
     }
+}
+
+/// Whether only the window of a followed resource moved on.
+fn is_report(before: &RecoveryPoint, now: &RecoveryPoint) -> bool {
+    let (Some(was), Some(is)) = (&before.continuous, &now.continuous) else { return false };
+    let same =
+        (was.state, &was.message, was.gap_count, was.keep_days) == (is.state, &is.message, is.gap_count, is.keep_days);
+    same && RecoveryPoint { continuous: now.continuous.clone(), ..before.clone() } == *now
 }
 
 /// Whether a reader would see more than progress.

@@ -64,6 +64,9 @@ pub struct SelectionRemoved {
 pub struct RecoveryPointChanged {
     /// The recovery point now.
     pub recovery_point: RecoveryPoint,
+    /// Nothing but its window moved on, as it does every few minutes while its resource is followed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_report: bool,
 }
 
 /// Something of a job changed while its state stayed: its message, its verdict, what it restored. Progress alone is told
