@@ -29,6 +29,9 @@ use crate::window::{Log, Plan, Target};
 /// The program that a recovering server fetches its log with.
 const HELPER: &str = "holdfast-wal";
 
+/// Tells a server from where to replay; the server renames it when it begins.
+const BACKUP_LABEL: &str = "backup_label";
+
 /// Transactions may stand in the log in another order than their times; by no more than this, or replay ends too early.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(1);
 
@@ -78,14 +81,17 @@ pub(crate) fn run(
         judge_target(data, &facts)?;
         let view = OwnedBy::new(request.reader, &user);
         let restored = FilesystemDriver.restore(RestoreRequest { reader: &view, ..*request })?;
+        write_mark(data, &mark, &user)?;
+        restored
+    };
+    if data.join(BACKUP_LABEL).exists() {
+        // No server has been started on it yet.
         let failed = |error| io_error("prepare for the recovery", data.display().to_string(), error);
         settle_archive(data).map_err(failed)?;
         for name in ["postgresql.auto.conf", "recovery.signal"] {
             server::give(&data.join(name), &user).map_err(failed)?;
         }
-        write_mark(data, &mark, &user)?;
-        restored
-    };
+    }
     if !is_forward(&bin_dir, data)? {
         let began = (request.elapsed_ms)();
         roll(settings, request, forward, &facts, &Programs { bin_dir: &bin_dir, helper: &helper, user: &user })?;
@@ -116,7 +122,7 @@ struct Programs<'a> {
 
 /// Whether the server was promoted already.
 fn is_forward(bin_dir: &Path, data: &Path) -> Result<bool, DriverError> {
-    if data.join("recovery.signal").exists() {
+    if data.join("recovery.signal").exists() || data.join(BACKUP_LABEL).exists() {
         return Ok(false);
     }
     let control = ControlData::read(bin_dir, data)?;
