@@ -180,8 +180,8 @@ impl Log {
         runs
     }
 
-    /// The latest transaction that is known to have ended by an instant, among those after a base backup on the way to the
-    /// newest timeline; a lower bound, because of each segment only the earliest and the latest are known.
+    /// The latest transaction that is known to have ended by an instant, among those that ended after a base backup on the way
+    /// to the newest timeline; a lower bound, because of each segment only the earliest and the latest are known.
     #[must_use]
     pub fn committed_by(&self, base: &Base, at: Timestamp) -> Option<Timestamp> {
         let after = self.size.floor(base.stop);
@@ -189,7 +189,11 @@ impl Log {
             self.history.timeline_of_segment(facts.number, self.size) == facts.timeline
                 && facts.segment().start(self.size) >= after
         });
-        wanted.flat_map(|facts| [facts.first, facts.last]).flatten().filter(|time| *time <= at).max()
+        wanted
+            .flat_map(|facts| [facts.first, facts.last])
+            .flatten()
+            .filter(|time| base.stopped_at < *time && *time <= at)
+            .max()
     }
 
     /// The run that a base backup can be brought forward with.

@@ -140,3 +140,14 @@ fn retention_keeps_the_base_that_the_first_instant_needs() {
     assert_eq!(retired(350, 1_000).keep_from, Some(lsn(3, 40)));
     assert_eq!(retire(&[], second(0), jiff::SignedDuration::ZERO), Retirement::default());
 }
+
+#[test]
+fn what_must_have_been_replayed_is_after_the_base_backup_and_before_the_instant() {
+    let log = log(vec![segment(1, 3, 0..10), segment(1, 4, 10..20), segment(2, 5, 12..14)]);
+    let known = |stopped_at, at| log.committed_by(&base("a", 3, stopped_at), second(at));
+    assert_eq!(known(5, 7), None, "the transactions in between are not known one by one");
+    assert_eq!(known(5, 9), Some(second(9)));
+    assert_eq!(known(5, 15), Some(second(10)));
+    assert_eq!(known(5, 30), Some(second(19)), "another timeline counts for nothing");
+    assert_eq!(known(9, 9), None, "what ended before the backup did may not be in the log that is replayed");
+}
