@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::calls::Call;
 use crate::fault::Fault;
-use crate::member_names::member_path;
 
 /// Source of the gateway's messages. The same for all gateways of an installation: a call may come again through another.
 const SOURCE: &str = "/holdfast/gateway";
@@ -272,17 +271,14 @@ fn deliver(waiting: &Waiting, subject: &str, payload: &[u8]) {
 
 fn refusal(rejected: RequestRejected) -> Fault {
     let mut fault = named(&rejected.code, &rejected.field, &rejected.message);
-    fault.arn = rejected.arn.map(|arn| arn.to_string());
+    fault.arn = rejected.arn.map(|arn| arn.to_string().into_boxed_str());
     fault
 }
 
-/// A refusal in the words of the services, with the member as the client knows it.
+/// A refusal in the words of the services; who knows what the client asked for names the member.
 fn named(code: &str, field: &str, message: &str) -> Fault {
-    if field.is_empty() || field == "." {
-        return Fault::new(code, message);
-    }
-    let member = member_path(field);
-    Fault::new(code, format!("`{member}`: {message}")).about(member)
+    let fault = Fault::new(code, message);
+    if field.is_empty() || field == "." { fault } else { Fault { field: Some(field.into()), ..fault } }
 }
 
 fn broken(error: &serde_json::Error) -> Fault {

@@ -203,9 +203,9 @@ pub(crate) fn structure_of(shape: &str, given: Map<String, Value>) -> Result<Map
     structure("", api().shape(shape), given)
 }
 
-/// A value in a message: its beginning is enough.
+/// A value in a message: its beginning is enough, and an ARN is whole.
 pub(crate) fn short(text: &str) -> String {
-    let beginning: String = text.chars().take(80).collect();
+    let beginning: String = text.chars().take(160).collect();
     if beginning.len() < text.len() { format!("{beginning}…") } else { beginning }
 }
 

@@ -19,10 +19,12 @@ pub(crate) struct Fault {
     pub(crate) status: StatusCode,
     /// What is wrong and how to mend it.
     pub(crate) message: String,
+    /// What a service calls the field that it refused; taken away by [`Fault::named`].
+    pub(crate) field: Option<Box<str>>,
     /// The member it is about, as a path; AWS's `Context`.
-    pub(crate) context: Option<String>,
+    pub(crate) context: Option<Box<str>>,
     /// For `AlreadyExistsException`: what is there already.
-    pub(crate) arn: Option<String>,
+    pub(crate) arn: Option<Box<str>>,
     /// Seconds after which trying again makes sense.
     pub(crate) retry_after: Option<u64>,
 }
@@ -38,7 +40,29 @@ impl Fault {
                 StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST)
             }),
         };
-        Self { code: code.to_owned(), status, message: message.into(), context: None, arn: None, retry_after: None }
+        Self {
+            code: code.to_owned(),
+            status,
+            message: message.into(),
+            field: None,
+            context: None,
+            arn: None,
+            retry_after: None,
+        }
+    }
+
+    /// With the field that a service refused as the client knows it.
+    pub(crate) fn named(mut self, name: impl FnOnce(&str) -> String) -> Self {
+        let Some(field) = self.field.take() else { return self };
+        let member = name(&field);
+        // Some services name the field themselves.
+        let text = self.message.strip_prefix(&format!("`{field}` ")).unwrap_or(&self.message);
+        self.message = format!("`{member}`: {text}");
+        // Not what the request is about is missing, but something its document names: clients take the former for gone.
+        if self.code == "ResourceNotFoundException" && member.contains('.') {
+            "InvalidParameterValueException".clone_into(&mut self.code);
+        }
+        self.about(member)
     }
 
     /// With another status than the usual one.
@@ -49,7 +73,7 @@ impl Fault {
 
     /// With the member it is about.
     pub(crate) fn about(mut self, member: impl Into<String>) -> Self {
-        self.context = Some(member.into());
+        self.context = Some(member.into().into_boxed_str());
         self
     }
 

@@ -17,6 +17,7 @@ use crate::calls::{CallName, Calls};
 use crate::config::Config;
 use crate::decode;
 use crate::fault::Fault;
+use crate::member_names::member_path;
 use crate::model::api;
 use crate::operations::{self, Context, native};
 use crate::page_token::PageTokens;
@@ -100,10 +101,13 @@ async fn handle(api: &Api, request: Request) -> Result<(Reply, u16), Fault> {
 
     if let Some(path) = raw_path.strip_prefix(native::PREFIX) {
         let wanted = native::find(method, path)?;
+        // Native operations have the shapes of the bus, and its names.
+        let in_own_words = |fault: Fault| fault.named(str::to_owned);
         allow(caller, wanted.name())?;
         let context = Context { api, caller, behalf: &behalf, region, now, call: None, token: None };
         if !wanted.changes() {
-            return native::run(&context, &wanted, raw_query, &authentic.body).await.map(|reply| (reply, 200));
+            let made = native::run(&context, &wanted, raw_query, &authentic.body).await;
+            return made.map(|reply| (reply, 200)).map_err(in_own_words);
         }
         let text = input_text();
         let name = call_name(&authentic, wanted.name(), &text);
@@ -112,12 +116,14 @@ async fn handle(api: &Api, request: Request) -> Result<(Reply, u16), Fault> {
             let (wanted, body) = (&wanted, &authentic.body);
             async move { native::run(&context, wanted, raw_query, body).await }
         });
-        return made.await.map(|reply| (reply, 200));
+        return made.await.map(|reply| (reply, 200)).map_err(in_own_words);
     }
 
     let route = route::find(method, raw_path, raw_query).map_err(|error| match error {
         NoRoute::Unknown => Fault::unknown_operation(&format!("{method} {}", decode::short(raw_path))),
         NoRoute::NotText => Fault::invalid("path", "not UTF-8 when decoded"),
+        NoRoute::Empty { name, member } if operations::is_served(name) => Fault::missing(member),
+        NoRoute::Empty { name, .. } => Fault::unknown_operation(name),
     })?;
     if !operations::is_served(route.name) {
         return Err(Fault::unknown_operation(route.name));
@@ -125,9 +131,11 @@ async fn handle(api: &Api, request: Request) -> Result<(Reply, u16), Fault> {
     allow(caller, route.name)?;
     let input = decode::input(&route, raw_query, &authentic.body)?;
     let usual = route.operation.status;
+    let named = |fault: Fault| fault.named(|field| member_path(route.operation.input.as_deref(), field));
     let context = Context { api, caller, behalf: &behalf, region, now, call: None, token: None };
     if method == "GET" || route.name == "GetBackupPlanFromJSON" {
-        return operations::run(&context, &route, &input).await.map(|reply| (reply, usual));
+        let made = operations::run(&context, &route, &input).await;
+        return made.map(|reply| (reply, usual)).map_err(named);
     }
     let text = input_text();
     let name = call_name(&authentic, route.name, &text);
@@ -136,7 +144,7 @@ async fn handle(api: &Api, request: Request) -> Result<(Reply, u16), Fault> {
         let (route, input) = (&route, &input);
         async move { operations::run(&context, route, input).await }
     });
-    made.await.map(|reply| (reply, usual))
+    made.await.map(|reply| (reply, usual)).map_err(named)
 }
 
 fn call_name<'a>(authentic: &'a Authentic<'_>, operation: &'a str, input: &'a str) -> CallName<'a> {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use percent_encoding::percent_decode_str;
 
-use crate::model::{Operation, api};
+use crate::model::{Location, Member, Operation, api};
 
 /// A route that was found.
 #[derive(Clone, Debug)]
@@ -24,6 +24,13 @@ pub(crate) enum NoRoute {
     Unknown,
     /// A segment is no UTF-8 when decoded.
     NotText,
+    /// Where an operation has a label, the path has nothing.
+    Empty {
+        /// Name of the operation.
+        name: &'static str,
+        /// The input's member that stands in the label.
+        member: &'static str,
+    },
 }
 
 /// A segment of a template.
@@ -104,7 +111,36 @@ pub(crate) fn find(method: &str, raw_path: &str, raw_query: &str) -> Result<Rout
             .collect::<Result<_, NoRoute>>()?;
         return Ok(Route { name: template.name, operation: template.operation, labels: decoded });
     }
-    Err(NoRoute::Unknown)
+    Err(empty_label(method, raw_path).unwrap_or(NoRoute::Unknown))
+}
+
+/// The operation that a path would lead to if one of its labels were not empty: a client that left out a name is told so.
+fn empty_label(method: &str, raw_path: &str) -> Option<NoRoute> {
+    let path = raw_path.strip_prefix('/').unwrap_or(raw_path);
+    // `/backup-vaults/` has an empty name at its end; `/backup/plans//` has one before the slash that makes no difference.
+    [path, path.strip_suffix('/').unwrap_or(path)].into_iter().find_map(|path| {
+        let segments: Vec<&str> = path.split('/').collect();
+        TEMPLATES.iter().filter(|template| template.operation.method == method && template.flag.is_none()).find_map(
+            |template| {
+                let mut pairs = template.segments.iter().zip(&segments);
+                let same_length = template.segments.len() == segments.len();
+                let fits = same_length
+                    && pairs.clone().all(|(wanted, given)| match wanted {
+                        Segment::Fixed(fixed) => fixed == given,
+                        Segment::Label(_) => true,
+                    });
+                let (Segment::Label(label), _) = pairs.find(|(_, given)| given.is_empty()).filter(|_| fits)? else {
+                    return None;
+                };
+                let shape = api().shape(template.operation.input.as_deref()?);
+                let at_label = |name: &str, member: &Member| {
+                    member.location == Location::Uri && member.name.as_deref().unwrap_or(name) == *label
+                };
+                let member = shape.members.iter().find(|(name, member)| at_label(name, member))?.0;
+                Some(NoRoute::Empty { name: template.name, member })
+            },
+        )
+    })
 }
 
 #[cfg(test)]
@@ -147,7 +183,27 @@ mod tests {
         assert_eq!(name("GET", "/backup/template/plans"), "ListBackupPlanTemplates");
         assert_eq!(name("GET", "/restore-testing/plans/p/selections"), "ListRestoreTestingSelections");
         assert_eq!(name("PATCH", "/backup-vaults/v1"), "-");
-        assert_eq!(name("GET", "/backup-vaults//recovery-points"), "-");
+        assert_eq!(name("GET", "/nothing//here"), "-");
         assert_eq!(find("GET", "/backup-vaults/%ff%fe", "").unwrap_err(), NoRoute::NotText);
+    }
+
+    #[test]
+    fn an_empty_label_is_a_missing_member_and_no_other_operation() {
+        let cases = [
+            ("GET", "/backup-vaults//recovery-points", Some("BackupVaultName")),
+            ("PUT", "/backup-vaults/", Some("BackupVaultName")),
+            ("GET", "/backup/plans//", Some("BackupPlanId")),
+            ("POST", "/backup-vaults/v/recovery-points/", Some("RecoveryPointArn")),
+            ("GET", "/nothing//here", None),
+            ("GET", "/", None),
+        ];
+        for (method, path, expected) in cases {
+            let member = match find(method, path, "").unwrap_err() {
+                NoRoute::Empty { member, .. } => Some(member),
+                _ => None,
+            };
+            assert_eq!(member, expected, "{method} {path}");
+        }
+        assert_eq!(name("GET", "/backup-vaults/"), "ListBackupVaults", "a list is no lookup without a name");
     }
 }

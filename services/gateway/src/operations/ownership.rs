@@ -102,7 +102,9 @@ impl Context<'_> {
             region: Some(self.region.clone()),
             name: name.to_owned(),
         };
-        match self.query(&query).await? {
+        // Beside a selection's name, too, it is the plan's that is wrong.
+        let of_plan = |fault: Fault| fault.named(|_| "RestoreTestingPlanName".to_owned());
+        match self.query(&query).await.map_err(of_plan)? {
             Answer::RestoreTestingPlan(plan) => Ok(*plan),
             _ => Err(unexpected()),
         }

@@ -103,7 +103,14 @@ pub(super) async fn delete(context: &Context<'_>, input: &Input) -> Result<Reply
     let id = input.required("SelectionId")?;
     let none = || Fault::not_found(format!("Cannot find backup selection `{}`", short(id)));
     let selection_id: SelectionId = id.parse().map_err(|_| none())?;
-    let (_, at) = context.request(DeleteSelection { plan_id, selection_id }).await?;
+    let (_, at) = match context.request(DeleteSelection { plan_id, selection_id }).await {
+        // Of a plan that is not there, it is the plan that is wrong.
+        Err(fault) if fault.code == "ResourceNotFoundException" => {
+            plan_of(context, input).await?;
+            return Err(fault);
+        }
+        done => done?,
+    };
     context.refresh(Change::Remove(key::selection(plan_id, selection_id)), at).await;
     Ok(Reply::empty())
 }
