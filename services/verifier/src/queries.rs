@@ -35,13 +35,16 @@ fn look_up(tx: &Tx<'_>, own: &AccountId, query: &Query) -> Result<Answer, StoreE
         Query::ListRestoreTestingPlans => {
             Ok(Answer::RestoreTestingPlans(store::all_plans(tx)?.into_iter().map(shown_plan).collect()))
         }
-        Query::ListTestRuns { limit } => {
+        Query::ListTestRuns { account, limit } => {
             let limit = limit.unwrap_or(RUNS_LISTED);
             if !(1..=RUNS_LISTED_MAX).contains(&limit) {
                 let message = format!("`limit` `{limit}`: must be from 1 to {RUNS_LISTED_MAX}");
                 return Ok(refused("InvalidParameterValueException", "limit", message));
             }
-            let rows = store::all_runs(tx)?.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX));
+            let is_wanted =
+                |row: &RunRow| account.as_ref().is_none_or(|account| row.account.as_ref().unwrap_or(own) == account);
+            let rows = store::all_runs(tx)?.into_iter().filter(is_wanted);
+            let rows = rows.take(usize::try_from(limit).unwrap_or(usize::MAX));
             rows.map(|row| whole(tx, row)).collect::<Result<_, _>>().map(Answer::TestRuns)
         }
         Query::ShowTestRun { test_run } => match store::run(tx, *test_run)? {
@@ -94,8 +97,8 @@ fn shown_plan(row: PlanRow) -> RestoreTestingPlan {
 
 fn whole(tx: &Tx<'_>, row: RunRow) -> Result<TestRun, StoreError> {
     let entries = store::entries(tx, row.id)?.into_iter().map(shown).collect();
-    let RunRow { id, plan, started_at, ended_at, .. } = row;
-    Ok(TestRun { id, restore_testing_plan: plan, started_at, ended_at, entries })
+    let RunRow { id, plan, account, started_at, ended_at, .. } = row;
+    Ok(TestRun { id, restore_testing_plan: plan, account, started_at, ended_at, entries })
 }
 
 fn shown(row: EntryRow) -> TestRunEntry {

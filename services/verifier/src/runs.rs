@@ -54,6 +54,7 @@ pub(crate) fn begin(
     let row = RunRow {
         id: draw.id,
         plan: plan.plan.name.clone(),
+        account: plan.plan.account.clone(),
         region: plan.region.clone(),
         started_at: now,
         deadline: now.checked_add(rules.run_timeout).unwrap_or(Timestamp::MAX),

@@ -77,6 +77,9 @@ pub enum Query {
     ListRestoreTestingPlans,
     /// Runs of restore tests, newest first (verifier).
     ListTestRuns {
+        /// Only runs of its plans; all without it.
+        #[serde(default)]
+        account: Option<AccountId>,
         /// At most this many.
         #[serde(default)]
         limit: Option<u32>,
@@ -252,6 +255,9 @@ pub struct TestRun {
     pub id: TestRunId,
     /// The plan.
     pub restore_testing_plan: String,
+    /// Whose plan it is; the installation's own account's without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
     /// When it began.
     pub started_at: Timestamp,
     /// When all were judged.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use job_events::{
     Answer, DeregisterResource, Query, RegisterResource, Request, RunRestoreTest, StartVaultCheck, StopJob,
 };
-use job_model::{Arn, JobKind, Resource};
+use job_model::{JobKind, Resource};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -166,12 +166,11 @@ pub(crate) async fn run(context: &Context<'_>, native: &Native, query: &str, bod
             send(context, request).await
         }
         Native::ListTestRuns => {
-            let limit = number(query, "limit")?;
-            let Answer::TestRuns(mut runs) = context.query(&Query::ListTestRuns { limit }).await? else {
-                return Err(unexpected());
-            };
-            runs.retain(|run| is_own_run(context, run));
-            shown(&runs)
+            let (account, limit) = (Some(context.account().clone()), number(query, "limit")?);
+            match context.query(&Query::ListTestRuns { account, limit }).await? {
+                Answer::TestRuns(runs) => shown(&runs),
+                _ => Err(unexpected()),
+            }
         }
         Native::GetTestRun(id) => {
             let none = || Fault::not_found(format!("test run `{}` does not exist", crate::decode::short(id)));
@@ -233,15 +232,9 @@ async fn send(context: &Context<'_>, request: impl Into<Request>) -> Result<Repl
     shown(&context.request(request).await?.0)
 }
 
-/// A run is the account's when everything it is about is: its vaults and recovery points carry the account.
+/// A run is its plan's owner's.
 fn is_own_run(context: &Context<'_>, run: &job_events::TestRun) -> bool {
-    let key = key::testing_plan(context.account(), context.region, &run.restore_testing_plan);
-    let of_entries = |arn: &Arn| arn.account() == context.account().as_str();
-    let mut vaults = run.entries.iter().filter_map(|entry| entry.vault.as_ref()).peekable();
-    match vaults.peek() {
-        Some(_) => vaults.all(of_entries),
-        None => context.api.projection.object(&key).is_some(),
-    }
+    run.account.as_ref().unwrap_or(context.api.projection.own()) == context.account()
 }
 
 async fn register(context: &Context<'_>, body: &[u8]) -> Result<Reply, Fault> {

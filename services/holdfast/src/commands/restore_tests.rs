@@ -80,7 +80,7 @@ async fn show(name: &str, client: &Client<'_>, output: Output) -> Result<(), Cli
         name: name.to_owned(),
         look: "holdfast restore-test list",
     })?;
-    let runs = match client.query(&Query::ListTestRuns { limit: None }).await? {
+    let runs = match client.query(&Query::ListTestRuns { account: None, limit: None }).await? {
         Answer::TestRuns(runs) => runs.into_iter().filter(|r| r.restore_testing_plan == name).collect(),
         other => return Err(unexpected("verifier", &other)),
     };

@@ -2,7 +2,7 @@
 //! have not ended. `restore-requests`: id of a request of ours to run and resource.
 
 use jiff::Timestamp;
-use job_model::{Arn, Finding, JobId, PhaseTiming, Region, TestRunId, Verdict, resource_key};
+use job_model::{AccountId, Arn, Finding, JobId, PhaseTiming, Region, TestRunId, Verdict, resource_key};
 use serde::{Deserialize, Serialize};
 use state_store::{Record, StoreError, Table, Tx};
 
@@ -17,6 +17,9 @@ pub(crate) struct RunRow {
     pub(crate) id: TestRunId,
     /// The plan's name.
     pub(crate) plan: String,
+    /// Whose plan it is; the installation's own account's without one.
+    #[serde(default)]
+    pub(crate) account: Option<AccountId>,
     /// Where its facts are published.
     pub(crate) region: Region,
     /// When it began.

@@ -250,7 +250,9 @@ async fn a_repeated_request_starts_no_second_run_and_a_restart_forgets_none() {
     assert_eq!(later.field, "name");
     world.stop().await;
     world.start(captured.profiles.clone(), HOUR).await;
-    let Answer::TestRuns(runs) = world.query(&Query::ListTestRuns { limit: None }).await else { panic!() };
+    let Answer::TestRuns(runs) = world.query(&Query::ListTestRuns { account: None, limit: None }).await else {
+        panic!()
+    };
     assert_eq!(runs.len(), 1);
     assert_eq!(runs[0].entries.len(), 1);
     assert!(runs[0].ended_at.is_none());
