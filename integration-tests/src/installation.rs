@@ -1,9 +1,11 @@
 //! A whole installation on this machine: a nats-server and each service as a child process that a test may kill, pause, and
 //! start again, with crashes planned at a given boundary.
 
+mod api;
 mod conversation;
 mod processes;
 
+pub use api::{ApiGateway, aws_tools};
 pub use conversation::{Rejected, Talk, wait_until};
 pub use processes::{Instance, Options, S3Options, program};
 

@@ -140,6 +140,12 @@ impl Installation {
         }
         if instance.service == Service::Planner {
             writeln!(text, "[decisions]\nretry_base = \"1s\"")?;
+            // The AWS Backup API names no location of a vault.
+            for region in &self.regions {
+                let place = self.dir.join("api-vaults").join(region.as_str());
+                let location = format!("file://{}/{{account}}/{{name}}", place.display());
+                writeln!(text, "[regions.{region}.vaults]\nlocation = \"{location}\"\nkey_profile = \"main\"")?;
+            }
         } else {
             writeln!(text, "[keys.main]\npassword_file = {:?}", self.vault_password_file())?;
             if let Some(S3Options { endpoint, key_files: [id, secret] }) = &self.options.s3 {
@@ -255,7 +261,7 @@ pub fn program() -> Result<PathBuf, Failure> {
         .ok_or_else(|| "`holdfast` is not built; type: cargo build -p holdfast --features holdfast/failpoints".into())
 }
 
-fn end(child: &mut Child) {
+pub(super) fn end(child: &mut Child) {
     // Both fail only for a process that is gone already.
     drop(child.kill());
     drop(child.wait());
