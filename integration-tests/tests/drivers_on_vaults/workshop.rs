@@ -150,7 +150,7 @@ pub(crate) fn try_capture(
         tags: vec![recovery_point_tag(id)],
         parent: parent.map(|(_, point)| point.snapshot),
     };
-    let Committed { snapshot_id, tree_id, stats } = writer.commit(input).map_err(writing)?;
+    let Committed { snapshot_id, tree_id, stats, .. } = writer.commit(input).map_err(writing)?;
     Ok(Point { id, snapshot: snapshot_id, tree: tree_id, stats })
 }
 

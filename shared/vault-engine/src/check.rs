@@ -1,20 +1,22 @@
 //! Looks for damage: files, packs and, where asked to, every blob; and says which snapshots it touches.
 
+mod documents;
 mod packs;
 mod scrub;
 mod trees;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use driver_api::Control;
+use job_model::RecoveryPointId;
 use vault_format::{BlobKind, Id};
 
 use self::packs::check_packs;
 pub use self::scrub::{ScrubOptions, ScrubReport};
 use self::trees::TreeWalk;
 use crate::index::Index;
-use crate::{Vault, VaultError};
+use crate::{SnapshotSummary, Vault, VaultError};
 
 /// How thorough a check is.
 #[derive(Clone, Copy)]
@@ -48,6 +50,14 @@ pub enum CheckFindingKind {
     BlobMissing,
     /// A tree cannot be read.
     TreeDamaged,
+    /// A key file cannot be used, or is not as it was written.
+    KeyDamaged,
+    /// What protects recovery points is not as it was written, or what it protects is gone.
+    KeepBroken,
+    /// A note of a prune or of a scrub cannot be used; the next one replaces it.
+    NoteDamaged,
+    /// A piece of a stream cannot be used.
+    PieceDamaged,
 }
 
 /// One thing a check found.
@@ -70,6 +80,8 @@ pub struct CheckReport {
     pub snapshots: u64,
     /// Snapshots that cannot be restored whole.
     pub snapshots_affected: Vec<Id>,
+    /// Recovery points that cannot be restored whole, as far as it can still be told which they are.
+    pub recovery_points_affected: BTreeSet<RecoveryPointId>,
     /// Packs in the indexes.
     pub packs: u64,
     /// Packs read.
@@ -102,7 +114,32 @@ pub(crate) fn run(vault: &Vault, options: &CheckOptions<'_>) -> Result<CheckRepo
     let _lock = vault.lock()?;
     let index = vault.load_index()?;
     let reading = Reading { chosen: &|_| options.read_data, done: &|_, _| {}, control: options.control };
-    look(vault, index, &reading)
+    let mut report = look(vault, index, &reading)?;
+    if options.read_data {
+        documents::check_pieces(vault, options.control, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// The snapshots that need something of what is lost.
+pub(crate) fn touched_by(
+    vault: &Vault,
+    index: Arc<Index>,
+    lost: &LostBlobs,
+    control: &dyn Control,
+) -> Result<Vec<SnapshotSummary>, VaultError> {
+    let mut walk = TreeWalk::new(vault, index, lost);
+    let mut report = CheckReport::default();
+    let mut touched = Vec::new();
+    for snapshot in vault.snapshots()?.readable {
+        if control.is_stopped() {
+            return Err(VaultError::Stopped);
+        }
+        if !walk.is_whole(snapshot.tree, &mut report)? {
+            touched.push(snapshot);
+        }
+    }
+    Ok(touched)
 }
 
 /// What is missing below a tree, in packs that are there with their length; none when nothing is. Reads the trees only.
@@ -150,7 +187,9 @@ fn look(vault: &Vault, index: Arc<Index>, reading: &Reading<'_>) -> Result<Check
     }
     let lost = check_packs(vault, &index, reading, &mut report)?;
     let listing = vault.snapshots()?;
+    documents::check(vault, &listing, &mut report)?;
     for file in listing.damaged {
+        report.snapshots_affected.extend(file.path.rsplit('/').next().and_then(|name| name.parse::<Id>().ok()));
         report.add(CheckFindingKind::SnapshotDamaged, file.path, file.problem);
     }
     let mut walk = TreeWalk::new(vault, index, &lost);
@@ -161,6 +200,7 @@ fn look(vault: &Vault, index: Arc<Index>, reading: &Reading<'_>) -> Result<Check
         report.snapshots += 1;
         if !walk.is_whole(snapshot.tree, &mut report)? {
             report.snapshots_affected.push(snapshot.id);
+            report.recovery_points_affected.extend(snapshot.recovery_point());
         }
     }
     Ok(report)

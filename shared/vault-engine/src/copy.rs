@@ -10,7 +10,7 @@ use vault_format::{BlobKind, Id, NodeKind, OpenedBlob};
 use crate::error::chain;
 use crate::ranges::{Wanted, read_all};
 use crate::vault::RECOVERY_POINT_TAG;
-use crate::{Reader, Vault, VaultError, WriteStats, Writer};
+use crate::{DamageMet, Reader, Vault, VaultError, WriteStats, Writer};
 
 /// What to copy.
 pub struct CopyRequest<'a> {
@@ -45,6 +45,8 @@ pub struct Copied {
     pub already_there: bool,
     /// What was transferred.
     pub stats: WriteStats,
+    /// Packs of the destination that were missing or damaged, and what it touches; none when none was.
+    pub damage: Option<DamageMet>,
 }
 
 /// Makes a snapshot exist in another vault. Every blob is decrypted, verified against its id and encrypted under the
@@ -67,7 +69,7 @@ pub fn copy_snapshot(request: &CopyRequest<'_>) -> Result<Copied, VaultError> {
         if earlier.tree != request.expected_tree {
             return Err(differs(earlier.id, request.expected_tree, earlier.tree));
         }
-        return Ok(Copied { snapshot_id: earlier.id, already_there: true, stats: WriteStats::default() });
+        return Ok(Copied { snapshot_id: earlier.id, already_there: true, stats: WriteStats::default(), damage: None });
     }
     let writer = request.destination.writer(request.control)?;
     let missing = find_missing(&reader, &writer, request.control)?;
@@ -95,8 +97,8 @@ pub fn copy_snapshot(request: &CopyRequest<'_>) -> Result<Copied, VaultError> {
     snapshot.parent = None;
     snapshot.original.get_or_insert(request.snapshot_id);
     snapshot.tags.clone_from(&request.tags);
-    let (snapshot_id, stats) = writer.commit_copy(&snapshot)?;
-    Ok(Copied { snapshot_id, already_there: false, stats })
+    let (snapshot_id, stats, damage) = writer.commit_copy(&snapshot)?;
+    Ok(Copied { snapshot_id, already_there: false, stats, damage })
 }
 
 /// Walks all trees of the snapshot, verifying them, and collects what the destination lacks.

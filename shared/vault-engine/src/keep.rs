@@ -18,7 +18,7 @@ use vault_format::Id;
 pub use self::rules::{Hold, Keep, KeepEntry, KeepReason, VaultLockEntry};
 use crate::locks::Lock;
 use crate::store::StoreError;
-use crate::vault::{RECOVERY_POINT_TAG, snapshot_path};
+use crate::vault::snapshot_path;
 use crate::{SnapshotListing, SnapshotSummary, Vault, VaultError, documents};
 
 /// Where the entries lie.
@@ -136,6 +136,27 @@ impl Vault {
         }
     }
 
+    /// What is wrong with the protections, and the recovery points that are protected by name and gone.
+    pub(crate) fn keep_problems(
+        &self,
+        listing: &SnapshotListing,
+    ) -> Result<Vec<(String, Option<RecoveryPointId>)>, VaultError> {
+        let read = self.keep().and_then(|keep| {
+            self.refuse_when_rolled_back(&keep, listing)?;
+            Ok(keep)
+        });
+        let keep = match read {
+            Ok(keep) => keep,
+            Err(VaultError::KeepBroken { problem }) => return Ok(vec![(problem, None)]),
+            Err(error) => return Err(error),
+        };
+        let there: Vec<RecoveryPointId> = listing.readable.iter().filter_map(SnapshotSummary::recovery_point).collect();
+        let gone = keep.protected_by_name(self.surroundings().now()).filter(|id| !there.contains(id));
+        Ok(gone
+            .map(|id| (format!("recovery point `{id}` is protected and its snapshot is gone or damaged"), Some(id)))
+            .collect())
+    }
+
     /// Whether a tag tells how many entries there were; a copy has those of its own vault.
     pub(crate) fn is_keep_tag(tag: &str) -> bool {
         tag.starts_with(COUNT_TAG)
@@ -166,7 +187,7 @@ impl Vault {
         let written = files.iter().find(|file| file.name == snapshot.to_hex()).map(|file| file.modified);
         // A copy has the time of its source; its own retention begins when it is written.
         let since = written.filter(|time| *time != Timestamp::MAX).map_or(summary.time, |time| time.max(summary.time));
-        keep.may_delete(recovery_point(summary), since, now).map_err(protected)
+        keep.may_delete(summary.recovery_point(), since, now).map_err(protected)
     }
 
     /// Refuses when a recovery point that is protected by name has no snapshot any more: somebody removed it past us, and
@@ -176,7 +197,7 @@ impl Vault {
         let listing = self.snapshots()?;
         self.refuse_when_rolled_back(&keep, &listing)?;
         let now = self.surroundings().now().min(lock.store_time()?);
-        let there: Vec<RecoveryPointId> = listing.readable.iter().filter_map(recovery_point).collect();
+        let there: Vec<RecoveryPointId> = listing.readable.iter().filter_map(SnapshotSummary::recovery_point).collect();
         match keep.protected_by_name(now).find(|id| !there.contains(id)) {
             Some(id) => Err(VaultError::KeepBroken {
                 problem: format!("recovery point `{id}` is protected and its snapshot is gone; bring its file back"),
@@ -184,10 +205,6 @@ impl Vault {
             None => Ok(()),
         }
     }
-}
-
-fn recovery_point(snapshot: &SnapshotSummary) -> Option<RecoveryPointId> {
-    snapshot.tags.iter().find_map(|tag| tag.strip_prefix(RECOVERY_POINT_TAG)?.parse().ok())
 }
 
 fn path(number: u64) -> String {

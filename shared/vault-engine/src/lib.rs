@@ -103,4 +103,4 @@ pub use store::StoreError;
 pub use stream::{Stream, StreamParts, StreamReader, StreamSubject, stream_base_tag};
 pub use surroundings::Surroundings;
 pub use vault::{DamagedFile, SnapshotListing, SnapshotSummary, Vault, recovery_point_tag};
-pub use writer::{Committed, SnapshotInput, WriteStats, Writer};
+pub use writer::{Committed, DamageMet, SnapshotInput, TouchedSnapshot, WriteStats, Writer};

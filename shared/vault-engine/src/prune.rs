@@ -20,6 +20,7 @@ use std::time::Duration;
 use driver_api::Control;
 
 pub(crate) use self::execute::{plan, run};
+pub(crate) use self::marks::DIRECTORY as MARKS;
 pub use self::plan::{PRUNE_SCHEMA, PlannedPack, PrunePlan, RepackedPack, WaitingPack, WaitingReason};
 
 /// How to prune.
@@ -59,6 +60,8 @@ impl fmt::Debug for PruneOptions<'_> {
 pub struct PruneReport {
     /// What it set out to do.
     pub plan: PrunePlan,
+    /// Index files that were damaged and made anew from the packs' own headers.
+    pub indexes_healed: u64,
     /// Packs put back into the index because snapshots need them.
     pub packs_restored: u64,
     /// Packs whose blobs were stored in new packs.
@@ -79,6 +82,6 @@ impl PruneReport {
     /// Whether anything in the vault is other than before.
     #[must_use]
     pub const fn did_anything(&self) -> bool {
-        self.packs_restored + self.packs_repacked + self.packs_marked + self.packs_removed > 0
+        self.indexes_healed + self.packs_restored + self.packs_repacked + self.packs_marked + self.packs_removed > 0
     }
 }

@@ -167,18 +167,27 @@ impl StreamReader<'_> {
         Ok(listed.into_iter().map(|file| file.name).collect())
     }
 
+    /// The pieces there are, in order.
+    pub(crate) fn spans(&self) -> Result<Vec<PieceSpan>, VaultError> {
+        let mut spans: Vec<PieceSpan> = self.list()?.iter().filter_map(|name| parse_piece_name(name)).collect();
+        spans.sort_unstable();
+        Ok(spans)
+    }
+
     /// Epochs that were claimed, with their paths.
     fn claims(&self) -> Result<Vec<(u64, String)>, VaultError> {
         let names = self.list()?.into_iter();
         Ok(names.filter_map(|name| Some((name.strip_prefix(CLAIM)?.parse().ok()?, self.path(&name)))).collect())
     }
 
-    fn read_piece(&self, span: PieceSpan) -> Result<Vec<u8>, VaultError> {
+    pub(crate) fn read_piece(&self, span: PieceSpan) -> Result<Vec<u8>, VaultError> {
         let path = self.path(&piece_name(span));
         let damaged = |problem: String| VaultError::Damaged { what: format!("`{path}`"), problem };
         let sealed = match self.vault.store().get(&path, PIECE_BYTES_MAX) {
             Ok(sealed) => sealed,
-            Err(error @ StoreError::NotFound { .. }) => return Err(damaged(error.to_string())),
+            Err(error @ (StoreError::NotFound { .. } | StoreError::TooLarge { .. })) => {
+                return Err(damaged(error.to_string()));
+            }
             Err(error) => return Err(error.when("read a piece of the stream")),
         };
         let mut bytes = decode_unpacked(self.vault.key(), sealed).map_err(|error| damaged(chain(&error)))?;
@@ -202,9 +211,7 @@ impl StreamReader<'_> {
 
 impl StreamSource for StreamReader<'_> {
     fn pieces(&self) -> Result<Vec<PieceSpan>, ReadError> {
-        let mut spans: Vec<PieceSpan> = self.list()?.iter().filter_map(|name| parse_piece_name(name)).collect();
-        spans.sort_unstable();
-        Ok(spans)
+        Ok(self.spans()?)
     }
 
     fn piece(&self, span: PieceSpan) -> Result<Vec<u8>, ReadError> {
@@ -334,6 +341,13 @@ impl StreamStore for Stream<'_> {
             vault.forget(before)?;
         }
         Ok(StreamCommitted { snapshot_id: committed.snapshot_id, tree_id: committed.tree_id })
+    }
+}
+
+impl SnapshotSummary {
+    /// Whether it belongs to a stream: a full capture that one starts from, or a state of it.
+    pub(crate) fn is_of_stream(&self) -> bool {
+        self.tags.iter().any(|tag| tag.starts_with(STATE_TAG) || tag.starts_with(BASE_TAG))
     }
 }
 

@@ -7,6 +7,7 @@
 mod chunks;
 mod known;
 mod packer;
+mod touched;
 mod uploads;
 
 use std::cell::RefCell;
@@ -23,6 +24,7 @@ use vault_format::{BlobKind, BlobSealer, FormatError, Id, SealedBlob, Snapshot, 
 use self::chunks::{BufferPool, CHUNK_BYTES_MAX};
 use self::known::{Claim, KnownBlobs};
 use self::packer::Packer;
+pub use self::touched::{DamageMet, TouchedSnapshot};
 pub(crate) use self::uploads::Own;
 use self::uploads::Uploads;
 use crate::error::chain;
@@ -76,6 +78,8 @@ pub struct Committed {
     pub tree_id: Id,
     /// What was written.
     pub stats: WriteStats,
+    /// Packs of the vault that were missing or damaged when the writer began, and what it touches; none when none was.
+    pub damage: Option<DamageMet>,
 }
 
 /// Takes a capture; see [`CaptureWriter`] for what a driver does with it. Adds `bytes_new` and `bytes_stored` to the
@@ -168,14 +172,34 @@ impl<'a> Writer<'a> {
             program_version: format!("holdfast {}", env!("CARGO_PKG_VERSION")),
         };
         let snapshot_id = self.put_snapshot(&snapshot)?;
-        Ok(Committed { snapshot_id, tree_id, stats: self.stats() })
+        let damage = self.damage_met(snapshot_id);
+        Ok(Committed { snapshot_id, tree_id, stats: self.stats(), damage })
     }
 
     /// Commits a snapshot whose tree is there already.
-    pub(crate) fn commit_copy(self, snapshot: &Snapshot) -> Result<(Id, WriteStats), VaultError> {
+    pub(crate) fn commit_copy(self, snapshot: &Snapshot) -> Result<(Id, WriteStats, Option<DamageMet>), VaultError> {
         self.go_on()?;
         let id = self.put_snapshot(snapshot)?;
-        Ok((id, self.stats()))
+        let damage = self.damage_met(id);
+        Ok((id, self.stats(), damage))
+    }
+
+    /// Which recovery points it touches that packs are lost. Nothing of it harms the snapshot that is committed.
+    fn damage_met(&self, own: Id) -> Option<DamageMet> {
+        let lost = self.known.lost()?;
+        let packs = lost.packs.clone();
+        let stored = |blob: &(BlobKind, Id)| self.known.stored(blob);
+        let damage = touched::look(self.vault, self.known.index(), lost, stored, own, self.control);
+        let damage = damage.unwrap_or_else(|error| {
+            tracing::warn!(
+                vault = self.vault.location(),
+                error = chain(&error),
+                "what the damage touches is not known"
+            );
+            DamageMet { packs, touched: Vec::new() }
+        });
+        touched::report(self.vault, &damage);
+        Some(damage)
     }
 
     /// Begins to store blobs anew that lie in packs which shall leave the vault.
@@ -185,7 +209,7 @@ impl<'a> Writer<'a> {
         leaving: &HashSet<Id>,
     ) -> Result<Self, VaultError> {
         let mut writer = Self::begin(vault, control)?;
-        writer.known.distrust(leaving);
+        writer.known.leave(leaving);
         Ok(writer)
     }
 

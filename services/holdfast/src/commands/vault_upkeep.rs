@@ -175,6 +175,7 @@ struct Scrubbed {
     oldest_read: Option<jiff::Timestamp>,
     findings: Vec<String>,
     snapshots_affected: Vec<String>,
+    recovery_points_affected: Vec<String>,
 }
 
 impl Scrubbed {
@@ -190,6 +191,7 @@ impl Scrubbed {
             oldest_read: report.oldest_read,
             findings: check.findings.iter().map(|found| format!("{}: {}", found.subject, found.message)).collect(),
             snapshots_affected: check.snapshots_affected.iter().map(ToString::to_string).collect(),
+            recovery_points_affected: check.recovery_points_affected.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -214,6 +216,9 @@ impl Scrubbed {
                 "\nsnapshots that cannot be restored whole: {}",
                 self.snapshots_affected.join(", ")
             ));
+        }
+        if !self.recovery_points_affected.is_empty() {
+            text.push_str(&format!("\nthese are recovery points {}", self.recovery_points_affected.join(", ")));
         }
         text.push('\n');
         text

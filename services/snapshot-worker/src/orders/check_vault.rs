@@ -39,15 +39,18 @@ fn findings(report: &CheckReport) -> Vec<Finding> {
     if !report.findings.is_empty() {
         let affected: Vec<String> =
             report.snapshots_affected.iter().take(FINDINGS_MAX).map(ToString::to_string).collect();
+        let points: Vec<String> =
+            report.recovery_points_affected.iter().take(FINDINGS_MAX).map(ToString::to_string).collect();
         findings.push(Finding {
             kind: FindingKind::CheckFailed,
-            severity: if affected.is_empty() { Severity::Warning } else { Severity::Failure },
+            severity: if affected.is_empty() && points.is_empty() { Severity::Warning } else { Severity::Failure },
             subject: String::new(),
             message: format!(
-                "{} findings in all; {} snapshots cannot be restored whole: {}",
+                "{} findings in all; {} snapshots cannot be restored whole: {}; recovery points: {}",
                 report.findings.len(),
                 report.snapshots_affected.len(),
-                affected.join(", ")
+                affected.join(", "),
+                points.join(", ")
             ),
         });
     }
@@ -58,6 +61,10 @@ fn finding(found: &CheckFinding) -> Finding {
     let kind = match found.kind {
         CheckFindingKind::PackMissing | CheckFindingKind::BlobMissing => FindingKind::EntryMissing,
         CheckFindingKind::IndexDamaged
+        | CheckFindingKind::KeyDamaged
+        | CheckFindingKind::KeepBroken
+        | CheckFindingKind::NoteDamaged
+        | CheckFindingKind::PieceDamaged
         | CheckFindingKind::SnapshotDamaged
         | CheckFindingKind::PackDamaged
         | CheckFindingKind::BlobDamaged

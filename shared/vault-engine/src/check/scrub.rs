@@ -15,7 +15,7 @@ use crate::documents;
 use crate::{Vault, VaultError};
 
 /// Where the notes lie.
-const DIRECTORY: &str = "holdfast/scrub";
+pub(super) const DIRECTORY: &str = "holdfast/scrub";
 /// Version of [`Note`].
 const SCHEMA: u32 = 1;
 /// Packs that a note remembers; of more, those that were read last.

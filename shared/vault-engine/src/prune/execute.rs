@@ -11,7 +11,7 @@ use super::plan::{NamedPack, PlannedPack, PrunePlan, Situation, decide};
 use super::survey::{Survey, unknown};
 use super::{PruneOptions, PruneReport};
 use crate::error::chain;
-use crate::index::pack_path;
+use crate::index::{pack_path, read_index};
 use crate::locks::{Lock, Operation};
 use crate::ranges::{Wanted, read_all};
 use crate::{Vault, VaultError, Writer, index_files};
@@ -37,6 +37,7 @@ pub(crate) fn plan(vault: &Vault, options: &PruneOptions<'_>) -> Result<PrunePla
 
 pub(crate) fn run(vault: &Vault, options: &PruneOptions<'_>) -> Result<PruneReport, VaultError> {
     let lock = lock(vault)?;
+    let indexes_healed = heal_index(vault, &lock)?;
     let mut survey = Survey::make(vault, options.control)?;
     let mut packs_restored = 0;
     bring_back(vault, options, &lock, &mut survey, &mut packs_restored)?;
@@ -46,6 +47,7 @@ pub(crate) fn run(vault: &Vault, options: &PruneOptions<'_>) -> Result<PruneRepo
     let mut prepared = prepare(vault, options, lock, survey)?;
     let mut report = PruneReport {
         plan: prepared.plan.clone(),
+        indexes_healed,
         packs_restored,
         packs_repacked: 0,
         bytes_repacked: 0,
@@ -88,6 +90,41 @@ fn bring_back(
         restore(vault, found)?;
         survey.refresh(vault, options.control)?;
     }
+}
+
+/// Names the packs that only damaged index files name in new ones, from the packs' own headers, and removes the damaged
+/// files. Whoever began before has the same packs from the same headers.
+fn heal_index(vault: &Vault, lock: &Lock) -> Result<u64, VaultError> {
+    let index = vault.load_index()?;
+    let (files, packs): (Vec<_>, Vec<_>) = index.damaged().iter().partition(|file| file.path.starts_with("index/"));
+    if files.is_empty() {
+        return Ok(0);
+    }
+    if let Some(pack) = packs.first() {
+        // What it holds may be needed, and nobody else says where in it.
+        return Err(unknown(format!("`{}` is damaged, and so may be what names `{}`", files[0].path, pack.path)));
+    }
+    let mut blobs = index.blobs_by_pack();
+    let recovered = index.packs().iter().enumerate().filter(|(_, pack)| pack.recovered);
+    let recovered = recovered.map(|(number, pack)| {
+        // Fewer than 2^31 packs, by the form of the index in memory.
+        let blobs = blobs.remove(&(number as u32)).unwrap_or_default();
+        IndexedPack { id: pack.id, blobs }
+    });
+    let recovered: Vec<IndexedPack> = recovered.collect();
+    lock.verify()?;
+    restore(vault, recovered)?;
+    let mut healed = 0;
+    for file in files {
+        // It may have been read badly once, or put right since.
+        let name = file.path.trim_start_matches("index/");
+        if read_index(vault.store(), vault.key(), name)?.is_err() {
+            tracing::warn!(vault = vault.location(), path = file.path, problem = file.problem, "index made anew");
+            healed += u64::from(vault.store().delete(&file.path).map_err(|error| error.when("remove an index"))?);
+        }
+    }
+    vault.store().barrier().map_err(|error| error.when("remove damaged indexes"))?;
+    Ok(healed)
 }
 
 fn restore(vault: &Vault, packs: Vec<IndexedPack>) -> Result<(), VaultError> {

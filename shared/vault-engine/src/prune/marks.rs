@@ -10,7 +10,7 @@ use crate::documents::{self, Found};
 use crate::{Vault, VaultError};
 
 /// Where they lie.
-const DIRECTORY: &str = "holdfast/marks";
+pub(crate) const DIRECTORY: &str = "holdfast/marks";
 /// Version of [`Mark`].
 const SCHEMA: u32 = 1;
 /// Packs of one note.
@@ -48,8 +48,8 @@ pub(super) struct Marked {
     pub(super) holders: Vec<Holder>,
 }
 
-/// All notes.
-pub(super) struct Marks(Vec<Found<Mark>>);
+/// All notes, and the paths of those that cannot be read.
+pub(super) struct Marks(Vec<Found<Mark>>, Vec<String>);
 
 impl Holder {
     /// None for a lock that is not ours.
@@ -68,7 +68,8 @@ impl Marks {
         }
         let own =
             |found: &Found<Mark>| found.document.schema == SCHEMA && found.document.repository == vault.repository_id();
-        Ok(Self(found.into_iter().filter(own).collect()))
+        let damaged = damaged.into_iter().map(|file| file.path);
+        Ok(Self(found.into_iter().filter(own).collect(), damaged.collect()))
     }
 
     /// What is known of each pack; of several notes the oldest counts.
@@ -86,7 +87,7 @@ impl Marks {
     }
 
     /// Takes packs out of the notes, because they are in the index or gone. A note that still has others is written anew,
-    /// and their grace begins again.
+    /// and their grace begins again. Notes that cannot be read go: they say nothing, and their packs are marked anew.
     pub(super) fn release(&mut self, vault: &Vault, is_released: impl Fn(&Id) -> bool) -> Result<(), VaultError> {
         for found in std::mem::take(&mut self.0) {
             let left: BTreeSet<Id> = found.document.packs.iter().copied().filter(|pack| !is_released(pack)).collect();
@@ -101,6 +102,9 @@ impl Marks {
                 self.0.push(Found { path, modified: Timestamp::MAX, document: mark });
             }
             vault.store().delete(&found.path).map_err(|error| error.when("remove a mark"))?;
+        }
+        for path in std::mem::take(&mut self.1) {
+            vault.store().delete(&path).map_err(|error| error.when("remove a mark"))?;
         }
         vault.store().barrier().map_err(|error| error.when("remove marks"))
     }

@@ -55,7 +55,8 @@ impl Survey {
             self.index = Arc::default();
             self.index = vault.load_index()?;
             if let Some(file) = self.index.damaged().first() {
-                return Err(unknown(format!("`{}`: {}", file.path, file.problem)));
+                let problem = &file.problem;
+                return Err(unknown(format!("`{}`: {problem}, which the next prune tries to make anew", file.path)));
             }
             let listing = vault.snapshots()?;
             if let Some(file) = listing.damaged.first() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use job_model::VaultAccess;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
-use vault_format::{Config, FormatError, KeyFile, MasterKey};
+use vault_format::{Config, FormatError, Id, KeyFile, MasterKey};
 
 use super::Vault;
 use crate::error::chain;
@@ -86,11 +86,13 @@ pub(super) fn find_key(
             Err(StoreError::NotFound { .. }) => continue,
             Err(error @ StoreError::TooLarge { .. }) => Err(error.to_string()),
             Err(error) => return Err(error.when("read a key of the vault")),
-            Ok(bytes) => KeyFile::decode(&bytes).map_err(|error| chain(&error)),
+            Ok(bytes) => KeyFile::decode(&bytes).map(|key| (key, Id::of(&bytes))).map_err(|error| chain(&error)),
         };
-        match read.and_then(|key| match key.open(password.expose_secret().as_bytes()) {
+        match read.and_then(|(key, digest)| match key.open(password.expose_secret().as_bytes()) {
+            // What does not belong to the secret may be wrong and keeps nobody out; a check tells.
             Ok(master) => Ok(Some(master)),
-            Err(FormatError::Unauthentic) => Ok(None),
+            Err(FormatError::Unauthentic) if digest.to_hex() == file.name => Ok(None),
+            Err(FormatError::Unauthentic) => Err(format!("its SHA-256 is {digest}")),
             Err(error) => Err(chain(&error)),
         }) {
             Ok(Some(master)) => return Ok((master, file.name)),
@@ -99,11 +101,12 @@ pub(super) fn find_key(
         }
     }
     match damaged {
-        Some(damaged) if tried == 0 => Err(damaged),
+        // It may be the one that the secret is for.
+        Some(damaged) => Err(damaged),
         None if tried == 0 => Err(VaultError::Damaged {
             what: "the vault".to_owned(),
             problem: "it has no key files; bring back the directory `keys`".to_owned(),
         }),
-        _ => Err(VaultError::WrongKey { location: access.location.clone(), profile: access.key_profile.clone() }),
+        None => Err(VaultError::WrongKey { location: access.location.clone(), profile: access.key_profile.clone() }),
     }
 }

@@ -40,6 +40,14 @@ pub struct SnapshotSummary {
     pub parent: Option<Id>,
 }
 
+impl SnapshotSummary {
+    /// The recovery point that it holds, by its tag; none for a snapshot that others wrote.
+    #[must_use]
+    pub fn recovery_point(&self) -> Option<RecoveryPointId> {
+        self.tags.iter().find_map(|tag| tag.strip_prefix(RECOVERY_POINT_TAG)?.parse().ok())
+    }
+}
+
 /// A file of the vault that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedFile {

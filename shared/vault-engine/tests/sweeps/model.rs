@@ -125,7 +125,7 @@ impl History {
 
     fn committed(&self, side: usize, number: u64) -> Committed {
         let found = self.vaults[side].open().find_snapshot_by_tag(&tag(number)).unwrap().unwrap();
-        Committed { snapshot_id: found.id, tree_id: found.tree, stats: Default::default() }
+        Committed { snapshot_id: found.id, tree_id: found.tree, stats: Default::default(), damage: None }
     }
 
     fn delete(&mut self) {

@@ -5,6 +5,7 @@
 
 mod copying;
 mod damage;
+mod damage_matrix;
 mod descriptions;
 mod interoperability;
 mod keeping;

@@ -433,8 +433,16 @@ fn a_prune_does_nothing_when_it_cannot_know_what_snapshots_need() {
     let mut bytes = fs::read(&index).unwrap();
     bytes[40] ^= 1;
     fs::write(index, bytes).unwrap();
+    // What an index says can be read from the packs themselves, unless one of them is damaged too.
+    let pack = workshop.files("v", "data").remove(0);
+    let good = fs::read(&pack).unwrap();
+    fs::write(&pack, &good[..good.len() - 9]).unwrap();
     assert!(matches!(workshop.open("v").prune(&without_grace()), Err(VaultError::Damaged { .. })));
     assert_eq!(packs(&workshop).len(), count);
+    fs::write(&pack, good).unwrap();
+    assert_eq!(workshop.open("v").prune(&without_grace()).unwrap().indexes_healed, 1);
+    let report = workshop.open("v").check(&CheckOptions { read_data: true, control: &NoControl }).unwrap();
+    assert!(report.is_sound(), "{report:#?}");
 }
 
 #[test]
