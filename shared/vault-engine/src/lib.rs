@@ -61,7 +61,7 @@
 //! | **prune** | | | | | the second one is refused → `of_two_prunes_one_waits_outside` |
 //! | **restic backup** | both only add → `restic_does_not_prune_while_we_write` | as a capture | as a capture | as a capture | nothing leaves the index while its lock is there; when it comes at that very moment all is put back → `nothing_leaves_the_index_while_a_restic_works` |
 //! | **restic prune, forget** | its lock is exclusive → `restic_does_not_prune_while_we_write`, `an_exclusive_lock_keeps_us_and_restic_out_and_says_whose_it_is` | the same | the same | the same | the same, and in turn → `restic_prunes_a_vault_with_marks_of_ours_and_we_go_on` |
-//! | **rustic** (no locks) | both only add | as a capture | as a capture | as a capture | the grace period alone, as among its own; what it relied on comes back with the next run → `what_others_without_a_lock_relied_on_comes_back`, `rustic_and_we_prune_in_turn` |
+//! | **rustic** (no locks) | both only add → `we_read_and_prune_what_rustic_wrote_and_pruned_in_turn_with_it` | as a capture | as a capture | as a capture | the grace period alone, as among its own; what it relied on comes back with the next run → `what_others_without_a_lock_relied_on_comes_back`, `rustic_and_we_prune_in_turn` |
 
 mod check;
 mod copy;
