@@ -60,4 +60,4 @@ vault-kills SEED="1" SECONDS="200":
 # Pages of 1,000 out of a million recovery points, with every filter, while facts arrive: a table of times, and the peak of
 # memory. Fails above 50 ms at the 99th percentile.
 bench-lists POINTS="1000000" PAGES="200":
-    HOLDFAST_LIST_POINTS={{ POINTS }} HOLDFAST_LIST_PAGES={{ PAGES }} cargo nextest run --release -p gateway -E 'test(pages_of_a_large_vault)' --no-capture
+    HOLDFAST_LIST_POINTS={{ POINTS }} HOLDFAST_LIST_PAGES={{ PAGES }} cargo nextest run --release -p gateway --lib -E 'test(pages_of_a_large_vault)' --no-capture
