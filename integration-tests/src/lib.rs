@@ -6,3 +6,4 @@ pub mod jobs;
 pub mod mounts;
 pub mod otlp_sink;
 pub mod s3_store;
+pub mod up;

@@ -7,7 +7,8 @@ use job_events::{Answer, Envelope, Fact, Query, Request, RequestAccepted, subjec
 use job_model::{BackupPlan, Region, Resource, Vault};
 use service_host::{Clock, Ids};
 
-use crate::connection::{self, Destination};
+use crate::api::{Api, Call};
+use crate::connection::{self, Destination, Way};
 use crate::error::CliError;
 
 /// Source of the messages of the command line.
@@ -15,9 +16,15 @@ const SOURCE: &str = "/holdfast/cli";
 /// W3C trace context handed down by the caller's environment, as CI systems and tracing shells do.
 const TRACEPARENT: &str = "TRACEPARENT";
 
+/// What leads to the services.
+enum Link {
+    Bus(Bus),
+    Api(Api),
+}
+
 /// A connection to the services of one installation.
 pub(crate) struct Client<'a> {
-    bus: Bus,
+    link: Link,
     destination: Destination,
     clock: &'a dyn Clock,
     ids: &'a dyn Ids,
@@ -40,15 +47,37 @@ impl<'a> Client<'a> {
         clock: &'a dyn Clock,
         ids: &'a dyn Ids,
     ) -> Result<Client<'a>, CliError> {
-        let bus = connection::connect(&destination).await?;
+        let link = match &destination.way {
+            Way::Bus(bus) => Link::Bus(connection::connect(bus, destination.timeout).await?),
+            Way::Api(login) => Link::Api(Api::new(login.clone(), destination.timeout)?),
+        };
         let traceparent = std::env::var(TRACEPARENT).ok().filter(|t| t.len() == 55 && t.starts_with("00-"));
-        Ok(Self { bus, destination, clock, ids, traceparent })
+        Ok(Self { link, destination, clock, ids, traceparent })
     }
 
     /// The bus.
+    ///
+    /// # Errors
+    /// When the services are reached through the gateway, which does not hand on what is only on the bus.
+    pub(crate) fn bus(&self) -> Result<&Bus, CliError> {
+        match &self.link {
+            Link::Bus(bus) => Ok(bus),
+            Link::Api(_) => Err(CliError::usage(
+                "this needs the bus itself, which a gateway does not hand on; give the address of the bus (`nats://…`) \
+                 with `--url`",
+            )),
+        }
+    }
+
+    /// Whether facts can be listened to.
     #[must_use]
-    pub(crate) const fn bus(&self) -> &Bus {
-        &self.bus
+    pub(crate) const fn hears_facts(&self) -> bool {
+        matches!(self.link, Link::Bus(_))
+    }
+
+    /// A call through the gateway; each has an id of its own.
+    fn call<'c>(&'c self, invocation: &'c str) -> Call<'c> {
+        Call { region: self.region().as_str(), invocation, traceparent: self.traceparent.as_deref() }
     }
 
     /// Where requests go.
@@ -75,6 +104,10 @@ impl<'a> Client<'a> {
     /// When it is refused, the bus fails, or no answer comes in time.
     pub(crate) async fn request(&self, request: &Request) -> Result<RequestAccepted, CliError> {
         let id = self.ids.uuid().hyphenated().to_string();
+        let queue = match &self.link {
+            Link::Bus(queue) => queue,
+            Link::Api(api) => return api.request(self.call(&id), request, || self.clock.now()).await,
+        };
         let region = self.region();
         let service = request.service();
         let data = request.to_value().map_err(bus("write the request"))?;
@@ -92,7 +125,7 @@ impl<'a> Client<'a> {
             expect_stream: subjects::request_stream(region),
             once_per_subject: false,
         };
-        self.bus.publish(&publish).await.map_err(bus("send the request"))?;
+        queue.publish(&publish).await.map_err(bus("send the request"))?;
         let timeout = self.destination.timeout;
         let answer = async {
             while let Some(watched) = answers.next().await {
@@ -121,9 +154,16 @@ impl<'a> Client<'a> {
     /// When it is refused, nobody answers in time, or the answer makes no sense.
     pub(crate) async fn query(&self, query: &Query) -> Result<Answer, CliError> {
         let service = query.service();
+        let line = match &self.link {
+            Link::Bus(line) => line,
+            Link::Api(api) => {
+                let id = self.ids.uuid().hyphenated().to_string();
+                return api.query(self.call(&id), query, || self.clock.now()).await;
+            }
+        };
         let subject = subjects::query(self.region(), service, query.name());
         let payload = serde_json::to_vec(query).map_err(bus("write the query"))?;
-        let bytes = self.bus.query(&subject, payload, self.destination.timeout).await.map_err(bus("ask a service"))?;
+        let bytes = line.query(&subject, payload, self.destination.timeout).await.map_err(bus("ask a service"))?;
         let answer: Answer = serde_json::from_slice(&bytes)
             .map_err(|e| CliError::BadAnswer { service: service.as_str(), source: Box::new(e) })?;
         match answer {
@@ -137,7 +177,7 @@ impl<'a> Client<'a> {
     /// # Errors
     /// When the bus fails.
     pub(crate) async fn watch(&self, stream: &str, subject: &str) -> Result<Watch, CliError> {
-        self.bus.watch(stream, subject, StartAt::New).await.map_err(bus("listen for answers"))
+        self.bus()?.watch(stream, subject, StartAt::New).await.map_err(bus("listen for answers"))
     }
 
     /// All resources.

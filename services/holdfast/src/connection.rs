@@ -1,4 +1,4 @@
-//! From the command line's connection arguments to a bus: which server, which user, which region.
+//! From the command line's connection arguments to a bus or a gateway: which server, which user, which region.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use job_bus::{Bus, BusConfig};
 use job_model::Region;
 
+use crate::api::{ApiLogin, USUAL_PROFILE};
 use crate::args::Connection;
 use crate::endpoint::{Endpoint, FILE_NAME};
 use crate::error::CliError;
@@ -27,8 +28,8 @@ pub(crate) fn state_dir(given: Option<&Path>, env: impl Fn(&str) -> Option<Strin
 /// Where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Destination {
-    /// How to reach the bus.
-    pub(crate) bus: BusConfig,
+    /// How to reach the services.
+    pub(crate) way: Way,
     /// The region requests are sent in and names are looked up in first.
     pub(crate) region: Region,
     /// Whether the region was chosen on the command line.
@@ -37,6 +38,15 @@ pub(crate) struct Destination {
     pub(crate) endpoint: Option<Endpoint>,
     /// Seconds to wait for an answer.
     pub(crate) timeout: Duration,
+}
+
+/// How the services are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Over their bus.
+    Bus(BusConfig),
+    /// Through the gateway.
+    Api(ApiLogin),
 }
 
 /// Decides where requests go.
@@ -61,28 +71,38 @@ pub(crate) fn destination(args: &Connection, state: &Path) -> Result<Destination
         nkey_seed_file: None,
         ca_file: None,
     };
-    let bus = match (&args.url, &endpoint) {
-        (Some(url), _) => login(url.clone(), args.user.clone(), args.password_file.clone()),
-        (None, Some(e)) => login(e.url.clone(), Some(e.user.clone()), Some(e.password_file.clone())),
+    let way = match (&args.url, &endpoint) {
+        (Some(url), endpoint) if url.starts_with("http://") || url.starts_with("https://") => {
+            let known = endpoint.as_ref().and_then(|e| e.aws_credentials_file.clone());
+            let credentials_file = args.credentials_file.clone().or(known).ok_or_else(|| {
+                CliError::usage("a gateway wants an access key; give `--credentials-file` (and `--profile`)")
+            })?;
+            Way::Api(ApiLogin {
+                url: url.clone(),
+                credentials_file,
+                profile: args.profile.clone().unwrap_or_else(|| USUAL_PROFILE.to_owned()),
+                ca_file: args.ca_file.clone(),
+            })
+        }
+        (Some(url), _) => Way::Bus(login(url.clone(), args.user.clone(), args.password_file.clone())),
+        (None, Some(e)) => Way::Bus(login(e.url.clone(), Some(e.user.clone()), Some(e.password_file.clone()))),
         (None, None) => return Err(CliError::NoConnection { state: state.to_owned() }),
     };
     // With a bus of its own choice, the state directory has no say in the region or in keys.
     let endpoint = endpoint.filter(|_| args.url.is_none());
     let region_given = given.is_some();
     let region = given.or_else(|| endpoint.as_ref().and_then(|e| e.regions.first().cloned())).ok_or_else(|| {
-        CliError::usage("no region is known for this bus; give `--region`, for example `ap-northeast-1`")
+        CliError::usage("no region is known for this address; give `--region`, for example `ap-northeast-1`")
     })?;
-    Ok(Destination { bus, region, region_given, endpoint, timeout: Duration::from_secs(args.timeout) })
+    Ok(Destination { way, region, region_given, endpoint, timeout: Duration::from_secs(args.timeout) })
 }
 
 /// Connects.
 ///
 /// # Errors
 /// When the bus cannot be reached within the timeout.
-pub(crate) async fn connect(destination: &Destination) -> Result<Bus, CliError> {
-    Bus::connect(&destination.bus, destination.timeout)
-        .await
-        .map_err(|e| CliError::Unreachable { url: destination.bus.url.clone(), source: Box::new(e) })
+pub(crate) async fn connect(bus: &BusConfig, timeout: Duration) -> Result<Bus, CliError> {
+    Bus::connect(bus, timeout).await.map_err(|e| CliError::Unreachable { url: bus.url.clone(), source: Box::new(e) })
 }
 
 #[cfg(test)]
@@ -115,8 +135,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let endpoint = running(dir.path());
         let to = destination(&args(), dir.path()).unwrap();
-        assert_eq!(to.bus.url, endpoint.url);
-        assert_eq!(to.bus.user.as_deref(), Some("operator"));
+        let Way::Bus(bus) = to.way else { panic!("{:?}", to.way) };
+        assert_eq!(bus.url, endpoint.url);
+        assert_eq!(bus.user.as_deref(), Some("operator"));
         assert_eq!(to.region.as_str(), "ap-northeast-1");
         assert!(!to.region_given);
     }
@@ -129,7 +150,24 @@ mod tests {
         assert!(matches!(destination(&given, dir.path()), Err(CliError::Usage { .. })));
         given.region = vec!["eu-west-1".parse().unwrap()];
         let to = destination(&given, dir.path()).unwrap();
-        assert_eq!((to.bus.url.as_str(), to.bus.user, to.endpoint), ("nats://other:4222", None, None));
+        let Way::Bus(bus) = to.way else { panic!("{:?}", to.way) };
+        assert_eq!((bus.url.as_str(), bus.user, to.endpoint), ("nats://other:4222", None, None));
+    }
+
+    #[test]
+    fn an_address_of_http_is_a_gateway_and_wants_a_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut given = Connection {
+            url: Some("https://backup.example.net".to_owned()),
+            region: vec!["eu-west-1".parse().unwrap()],
+            ..args()
+        };
+        let error = destination(&given, dir.path()).unwrap_err();
+        assert!(error.to_string().contains("--credentials-file"), "{error}");
+        given.credentials_file = Some("/keys".into());
+        let to = destination(&given, dir.path()).unwrap();
+        let Way::Api(login) = to.way else { panic!("{:?}", to.way) };
+        assert_eq!((login.url.as_str(), login.profile.as_str()), ("https://backup.example.net", "default"));
     }
 
     #[test]

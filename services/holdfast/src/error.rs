@@ -93,6 +93,15 @@ pub(crate) enum CliError {
         #[source]
         source: Cause,
     },
+    /// The gateway cannot be reached.
+    #[error("the gateway at `{url}` cannot be used; look whether it runs, or correct `--url`")]
+    ApiUnreachable {
+        /// Its address.
+        url: String,
+        /// The cause.
+        #[source]
+        source: Cause,
+    },
     /// The bus did not take or bring a message.
     #[error("could not {step}; look whether `holdfast up` runs and at its logs")]
     Bus {
@@ -206,6 +215,7 @@ impl CliError {
             Self::NoConnection { .. }
             | Self::BadEndpoint { .. }
             | Self::Unreachable { .. }
+            | Self::ApiUnreachable { .. }
             | Self::Bus { .. }
             | Self::NoAnswer { .. } => Exit::Unreachable,
             Self::JobFailed { .. } | Self::NotProven { .. } | Self::Interrupted => Exit::Failed,

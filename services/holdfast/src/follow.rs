@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use job_bus::{Watch, WatchError, Watched};
 use job_events::{Answer, Envelope, Fact, Query, subjects};
 use job_model::{Job, JobId, JobState, Progress};
 
@@ -21,8 +22,10 @@ pub(crate) async fn until_ended(client: &Client<'_>, id: JobId, output: Output) 
     let mut bar = Bar::new(output);
     let mut job = show(client, id).await?;
     let region = job.region.clone();
-    let mut facts = client.watch(&subjects::fact_stream(&region), &subjects::facts_of_job(&region, id)).await?;
-    let mut deaf = false;
+    let mut facts = match client.hears_facts() {
+        true => Some(client.watch(&subjects::fact_stream(&region), &subjects::facts_of_job(&region, id)).await?),
+        false => None,
+    };
     let mut ask = tokio::time::interval(ASK_EVERY);
     loop {
         bar.show(&job, job.progress);
@@ -32,20 +35,28 @@ pub(crate) async fn until_ended(client: &Client<'_>, id: JobId, output: Output) 
         }
         tokio::select! {
             _ = ask.tick() => job = show(client, id).await?,
-            watched = facts.next(), if !deaf => match watched {
+            watched = next(facts.as_mut()), if facts.is_some() => match watched {
                 Some(Ok(watched)) => match Envelope::from_bytes(&watched.payload).ok().and_then(|e| e.fact().ok()) {
                     Some(Fact::JobChanged(changed)) => job = changed.job,
                     Some(Fact::AttemptProgressed(progressed)) => job.progress = progressed.progress,
                     _ => {}
                 },
                 // Queries go on telling how the job is.
-                Some(Err(_)) | None => deaf = true,
+                Some(Err(_)) | None => facts = None,
             },
             _ = tokio::signal::ctrl_c() => {
                 bar.end();
                 return Err(CliError::Interrupted);
             }
         }
+    }
+}
+
+/// The next fact; never one where none can be heard.
+async fn next(facts: Option<&mut Watch>) -> Option<Result<Watched, WatchError>> {
+    match facts {
+        Some(facts) => facts.next().await,
+        None => std::future::pending().await,
     }
 }
 

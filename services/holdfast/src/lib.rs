@@ -4,6 +4,7 @@
 //! from another process's files. The exceptions open a vault as restic would: `recovery-point browse`,
 //! `vault key`, `vault keep` and `vault scrub`.
 
+mod api;
 pub mod args;
 mod client;
 mod commands;

@@ -20,7 +20,8 @@ pub enum OutputFormat {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// Address of the bus, for example `nats://127.0.0.1:4222`; unless given, that of the `holdfast up` of --state
+    /// Address of the bus, for example `nats://127.0.0.1:4222`, or of the gateway, for example
+    /// `https://backup.example.net`; unless given, the bus of the `holdfast up` of --state
     #[arg(long, global = true, env = "HOLDFAST_NATS_URL", value_name = "URL")]
     pub url: Option<String>,
     /// User on the bus
@@ -29,6 +30,16 @@ pub struct Connection {
     /// File that holds the user's password
     #[arg(long, global = true, env = "HOLDFAST_NATS_PASSWORD_FILE", value_name = "FILE", requires = "url")]
     pub password_file: Option<PathBuf>,
+    /// File with access keys of the gateway, as the AWS command line has them; unless given, that of the `holdfast up` of
+    /// --state
+    #[arg(long, global = true, env = "AWS_SHARED_CREDENTIALS_FILE", value_name = "FILE")]
+    pub credentials_file: Option<PathBuf>,
+    /// Profile in the file with access keys: `default` unless given
+    #[arg(long, global = true, env = "AWS_PROFILE", value_name = "NAME")]
+    pub profile: Option<String>,
+    /// File with certificates that are trusted beside the system's
+    #[arg(long, global = true, env = "AWS_CA_BUNDLE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Directory of `holdfast up`: its state, secrets, logs [default: $XDG_DATA_HOME/holdfast, ~/.local/share/holdfast]
     #[arg(long, global = true, env = "HOLDFAST_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,

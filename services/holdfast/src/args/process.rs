@@ -57,7 +57,7 @@ pub struct UpArgs {
     /// another one that is free
     #[arg(long, env = "HOLDFAST_API_LISTEN", value_name = "ADDRESS")]
     pub api_listen: Option<SocketAddr>,
-    /// AWS's own limits, exactly, for what comes through the AWS Backup API
+    /// AWS's own limits, exactly
     #[arg(long)]
     pub aws_strict: bool,
     /// Seconds a service gets to finish what it does when everything is stopped

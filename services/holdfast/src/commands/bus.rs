@@ -16,7 +16,7 @@ pub(super) async fn run(command: BusCommand, client: &Client<'_>, output: Output
 
 async fn provision(client: &Client<'_>, output: Output) -> Result<(), CliError> {
     let region = client.region();
-    client.bus().provision(region).await.map_err(client::bus("set the streams up"))?;
+    client.bus()?.provision(region).await.map_err(client::bus("set the streams up"))?;
     output.result(&json!({ "region": region, "provisioned": true }), || {
         format!("the streams of {region} are as they have to be")
     })
@@ -24,7 +24,7 @@ async fn provision(client: &Client<'_>, output: Output) -> Result<(), CliError> 
 
 async fn dead_letters(limit: usize, client: &Client<'_>, output: Output) -> Result<(), CliError> {
     let letters =
-        client.bus().dead_letters(client.region(), limit).await.map_err(client::bus("read the dead letters"))?;
+        client.bus()?.dead_letters(client.region(), limit).await.map_err(client::bus("read the dead letters"))?;
     let document: Vec<_> = letters
         .iter()
         .map(|buried| json!({ "sequence": buried.sequence, "buried_at": buried.buried_at, "letter": buried.letter }))

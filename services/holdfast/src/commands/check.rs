@@ -22,6 +22,8 @@ struct Checked {
 }
 
 pub(super) async fn run(args: &CheckArgs, client: &Client<'_>, output: Output) -> Result<(), CliError> {
+    // What the worker found is told on the bus; without it the check would be for nothing.
+    client.bus()?;
     let vaults = client.vaults().await?;
     let vault = pick_vault(&vaults, &args.vault, client.chosen_region())?;
     let request =
@@ -44,7 +46,7 @@ pub(super) async fn run(args: &CheckArgs, client: &Client<'_>, output: Output) -
 async fn result_of(client: &Client<'_>, job: &Job) -> Result<Option<VaultChecked>, CliError> {
     let subject = subjects::facts_of_job(&job.region, job.id);
     let mut facts = client
-        .bus()
+        .bus()?
         .watch(&subjects::fact_stream(&job.region), &subject, StartAt::All)
         .await
         .map_err(bus("read the result of the check"))?;
