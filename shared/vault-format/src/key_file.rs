@@ -157,7 +157,9 @@ impl KeyFile {
 }
 
 fn derive(password: &[u8], salt: &[u8], params: KdfParams) -> Result<MasterKey, FormatError> {
-    let memory = 1_u64.checked_shl(params.log_n.into()).and_then(|n| n.checked_mul(u64::from(params.r) * 128));
+    // Besides N blocks there is one for each pass.
+    let blocks = 1_u64.checked_shl(params.log_n.into()).and_then(|n| n.checked_add(params.p.into()));
+    let memory = blocks.and_then(|blocks| blocks.checked_mul(u64::from(params.r) * 128));
     if memory.is_none_or(|bytes| bytes > KDF_BYTES_MAX) || params.p > KDF_PASSES_MAX {
         return Err(FormatError::Invalid("its scrypt parameters would take too much memory or time".to_owned()));
     }

@@ -46,6 +46,11 @@ fn a_key_file_that_asks_for_too_much_memory_is_refused() {
         assert_ne!(forged, json);
         assert!(KeyFile::decode(forged.as_bytes()).unwrap().open(b"x").is_err(), "{to}");
     }
+    // Little for N, and 32 GiB for the passes.
+    let forged = json.replace("\"N\":16,\"r\":8,\"p\":1,", "\"N\":2,\"r\":4194304,\"p\":64,");
+    assert_ne!(forged, json);
+    let refused = KeyFile::decode(forged.as_bytes()).unwrap().open(b"x").unwrap_err();
+    assert!(matches!(&refused, vault_format::FormatError::Invalid(problem) if problem.contains("memory")), "{refused}");
 }
 
 #[test]
