@@ -3,8 +3,10 @@
 mod data;
 mod error;
 mod index_load;
+mod keeper;
 mod measure;
 mod primitives;
+mod reflink;
 mod results;
 mod rounds;
 mod settings;

@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::data;
 use crate::error::BenchError;
 use crate::measure::{Sample, bytes_below, measure};
+use crate::reflink::Reflink;
 use crate::results::Results;
 use crate::settings::{Row, Run, Tool};
 use crate::step::Kind;
@@ -52,6 +53,7 @@ impl Rounds<'_> {
             }
             Row::Index => self.index(results),
             Row::SparseFull | Row::SparseRestore => self.each(results, &[Tool::Holdfast], Self::sparse),
+            Row::VolumeTracked | Row::VolumeTrackedLarge => self.tracked(results),
             _ => {
                 for _ in 0..self.run.rounds {
                     if self.row == Row::VolumeChanged {
@@ -95,6 +97,38 @@ impl Rounds<'_> {
         Ok(())
     }
 
+    /// On a file system that shares extents; of the large volume ours alone.
+    fn tracked(&self, results: &mut Results) -> Result<(), BenchError> {
+        let Some(reflink) = Reflink::mount(self.dir, self.run.image_mib)? else { return Ok(()) };
+        let image = reflink.image(&data::image(self.dir, self.run.image_mib)?)?;
+        let (name, source, tools) = match self.row {
+            Row::VolumeTrackedLarge => ("tracked-large", reflink.large(&image)?, &[Tool::Holdfast][..]),
+            _ => ("tracked", image, self.tools),
+        };
+        for &tool in tools {
+            let bench = Bench { tool, dir: self.dir };
+            if !bench.repository(name).exists() {
+                self.quietly(bench, bench.init(name)?)?;
+                self.quietly(bench, bench.backup_tracked(name, Kind::Volume, &source)?)?;
+            }
+        }
+        for _ in 0..self.run.rounds {
+            results.changes += 1;
+            results.save()?;
+            data::change(&source, results.changes)?;
+            if self.row == Row::VolumeTracked {
+                data::warm(&source)?;
+            }
+            self.round(results, tools, |this, bench| {
+                let before = bytes_below(&bench.repository(name))?;
+                let mut sample = this.measured(bench, bench.backup_tracked(name, Kind::Volume, &source)?)?;
+                sample.stored = bytes_below(&bench.repository(name))?.saturating_sub(before);
+                Ok(Some(sample))
+            })?;
+        }
+        Ok(())
+    }
+
     /// Every tool's repository with the volume as it is before a change.
     fn prepare(&self) -> Result<(), BenchError> {
         let image = self.image()?;
@@ -126,7 +160,12 @@ impl Rounds<'_> {
                 bench.remove(OTHER)?;
                 Ok(Some(sample))
             }
-            Row::Primitives | Row::SparseFull | Row::SparseRestore | Row::Index => Ok(None),
+            Row::Primitives
+            | Row::SparseFull
+            | Row::SparseRestore
+            | Row::VolumeTracked
+            | Row::VolumeTrackedLarge
+            | Row::Index => Ok(None),
         }
     }
 

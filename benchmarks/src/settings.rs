@@ -64,6 +64,10 @@ pub(crate) enum Row {
     VolumeFull,
     /// Backup after 300 random changes of 64 KiB.
     VolumeChanged,
+    /// The same with change tracking, on a file system that shares extents. Needs root.
+    VolumeTracked,
+    /// The same changes in a volume ten times as large. Needs root, and room for ten times the data.
+    VolumeTrackedLarge,
     /// Restore of the volume.
     VolumeRestore,
     /// Every byte of the repository read and verified.
@@ -85,10 +89,12 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Primitives,
         Self::VolumeFull,
         Self::VolumeChanged,
+        Self::VolumeTracked,
+        Self::VolumeTrackedLarge,
         Self::VolumeRestore,
         Self::Check,
         Self::Copy,

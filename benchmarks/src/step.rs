@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use clap::{Subcommand, ValueEnum};
 use driver_api::{
-    CaptureRequest, Driver, NoControl, ParentPoint, QuiesceOutcome, RestoreRequest, SnapshotReader, file_location,
+    CaptureRequest, Driver, NoControl, ParentPoint, QuiesceOutcome, RestoreRequest, SnapshotReader, Tracking,
+    file_location,
 };
 use driver_filesystem::FilesystemDriver;
 use driver_volume::VolumeDriver;
@@ -21,6 +22,7 @@ use vault_engine::{
 use vault_format::Id;
 
 use crate::error::BenchError;
+use crate::keeper::Keeper;
 use crate::{index_load, primitives};
 
 /// Secrets of the measured repositories, for all tools.
@@ -39,7 +41,14 @@ pub(crate) enum Step {
     /// Makes a vault.
     Init { vault: PathBuf },
     /// Captures; compares with the last capture into this vault.
-    Backup { vault: PathBuf, kind: Kind, source: PathBuf },
+    Backup {
+        /// Keeps a clone for the next capture to compare with, as workers do.
+        #[arg(long)]
+        tracked: bool,
+        vault: PathBuf,
+        kind: Kind,
+        source: PathBuf,
+    },
     /// Restores the last capture.
     Restore { vault: PathBuf, kind: Kind, target: PathBuf },
     /// Reads and verifies everything.
@@ -59,12 +68,15 @@ pub(crate) enum Step {
 struct Last {
     snapshot: String,
     tree: String,
+    /// What it left beside the resource.
+    #[serde(default)]
+    remains: Option<serde_json::Value>,
 }
 
 pub(crate) fn run(step: Step) -> Result<(), BenchError> {
     match step {
         Step::Init { vault } => Vault::create(&access(&vault)?, &profiles(), &surroundings()).map(drop)?,
-        Step::Backup { vault, kind, source } => backup(&vault, driver(kind).as_ref(), &source)?,
+        Step::Backup { tracked, vault, kind, source } => backup(&vault, driver(kind).as_ref(), &source, tracked)?,
         Step::Restore { vault, kind, target } => restore(&vault, driver(kind).as_ref(), &target)?,
         Step::Check { vault } => {
             let report = open(&vault)?.check(&CheckOptions { read_data: true, control: &NoControl })?;
@@ -91,9 +103,12 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn backup(path: &Path, driver: &dyn Driver, source: &Path) -> Result<(), BenchError> {
+fn backup(path: &Path, driver: &dyn Driver, source: &Path, tracked: bool) -> Result<(), BenchError> {
     let vault = open(path)?;
     let last = last(path)?;
+    let base = last.as_ref().and_then(|last| last.remains.clone());
+    let point = RecoveryPointId::new(Uuid::from_u128(rand::random()));
+    let keeper = Keeper::new(base, point.to_string(), path.with_extension("intent.json"));
     let parent = match &last {
         Some(last) => {
             let reader = vault.reader(id(&last.snapshot)?)?;
@@ -112,7 +127,7 @@ fn backup(path: &Path, driver: &dyn Driver, source: &Path) -> Result<(), BenchEr
             .as_ref()
             .map(|(reader, description)| ParentPoint { reader: reader as &dyn SnapshotReader, description }),
         quiesced: QuiesceOutcome::NotQuiesced,
-        tracking: None,
+        tracking: tracked.then_some(&keeper as &dyn Tracking),
         parallelism: threads(),
         control: &NoControl,
         now: &now,
@@ -120,8 +135,12 @@ fn backup(path: &Path, driver: &dyn Driver, source: &Path) -> Result<(), BenchEr
     if let Some(exception) = capture.exceptions.first() {
         return Err(BenchError::Wrong(format!("not captured as it should be: {exception:?}")));
     }
+    keeper.must_have_tracked(&capture.reading)?;
     let ended_at = now();
-    let point = RecoveryPointId::new(Uuid::from_u128(rand::random()));
+    let remains = capture.remains.take();
+    if let Some(remains) = &remains {
+        keeper.write_down(remains)?;
+    }
     let sidecars = std::mem::take(&mut capture.sidecars);
     let arn = |text: String| text.parse().map_err(|error| BenchError::Wrong(format!("`{text}`: {error}")));
     let description = RecoveryPointDescription {
@@ -148,9 +167,10 @@ fn backup(path: &Path, driver: &dyn Driver, source: &Path) -> Result<(), BenchEr
         tags: vec![recovery_point_tag(point)],
         parent: None,
     })?;
-    let last = Last { snapshot: committed.snapshot_id.to_hex(), tree: committed.tree_id.to_hex() };
+    let last = Last { snapshot: committed.snapshot_id.to_hex(), tree: committed.tree_id.to_hex(), remains };
     let beside = last_path(path);
-    fs::write(&beside, serde_json::to_vec(&last)?).map_err(BenchError::io("write", &beside))
+    fs::write(&beside, serde_json::to_vec(&last)?).map_err(BenchError::io("write", &beside))?;
+    keeper.base().map_or(Ok(()), |base| Ok(driver.discard(base)?))
 }
 
 fn restore(path: &Path, driver: &dyn Driver, target: &Path) -> Result<(), BenchError> {

@@ -109,6 +109,16 @@ impl Bench<'_> {
         })
     }
 
+    /// With change tracking; the other tools have none.
+    pub(crate) fn backup_tracked(&self, name_of: &str, kind: Kind, source: &Path) -> Result<Command, BenchError> {
+        match self.tool {
+            Tool::Holdfast => {
+                step(&["backup", "--tracked"], &[&self.repository(name_of), Path::new(&name(kind)), source])
+            }
+            _ => self.backup(name_of, kind, source),
+        }
+    }
+
     /// None where the tool does it in another way than the others.
     pub(crate) fn restore(&self, name_of: &str, kind: Kind, source: &Path) -> Result<Option<Command>, BenchError> {
         let (repository, target) = (self.repository(name_of), self.target()?);
