@@ -1,15 +1,18 @@
 //! Walks the tree with several threads and stores what it finds.
 
+mod changed;
 mod file;
+mod instant;
 mod parent;
+mod remains;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use driver_api::{Capture, CaptureRequest, Chunking, DriverError, QuiesceOutcome, Reading};
-use file_clones::CLONES_DIRECTORY;
-use job_model::{ChangeMethod, Consistency, ExceptionKind, Progress, ReadException};
+use file_clones::{ABSENT_SUBVOLUME_INODE, CLONES_DIRECTORY};
+use job_model::{ChangeMethod, Consistency, ExceptionKind, Progress, ReadException, SourceView};
 use parking_lot::Mutex;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -19,8 +22,11 @@ use crate::inode::{self, Place, Stat};
 use crate::owners::Owners;
 use crate::sidecar::{self, Attributes, SIDECAR_NAME};
 use crate::{display, io_error, join, open_root};
-use driver_api::queue;
+use changed::{Comparison, Deferred};
+use driver_api::{file_path, queue};
+use instant::{Instant, LARGE_BYTES};
 use parent::{Parent, ParentTree};
+pub(crate) use remains::discard;
 
 /// How many mount points are listed in the facts.
 const MOUNT_POINTS_LISTED: usize = 100;
@@ -31,14 +37,22 @@ pub(crate) fn run(request: &CaptureRequest<'_>) -> Result<Capture, DriverError> 
         return Err(DriverError::Stopped);
     }
     let started_at = (request.now)();
-    let root = open_root(request.location)?;
-    let stat = Stat::of(&root).map_err(|e| io_error("read the attributes of", request.location, e))?;
+    let live = open_root(request.location)?;
+    let failed = |e| io_error("read the attributes of", request.location, e);
+    let device = Stat::of(&live).map_err(failed)?.device;
+    let taken = instant::take(request, &file_path(request.location)?, live)?;
+    let root = taken.root;
+    let stat = Stat::of(&root).map_err(failed)?;
     let walk = Walk {
         request,
         device: stat.device,
+        shown_device: device,
         mount: stat.mount,
         owners: Owners::load(),
-        parent: request.parent.as_ref().and_then(|p| Parent::open(p, stat.device)),
+        parent: request.parent.as_ref().and_then(|p| Parent::open(p, device)),
+        instant: taken.instant,
+        comparison: Comparison::new(request, taken.fallback),
+        deferred: Mutex::default(),
         found: Mutex::new(Found::default()),
         linked: Mutex::default(),
         zeros: Mutex::default(),
@@ -51,6 +65,12 @@ pub(crate) fn run(request: &CaptureRequest<'_>) -> Result<Capture, DriverError> 
         parent_tree,
     };
     queue::run(request.parallelism, request.control, vec![first], |job, jobs| walk.work(job, jobs))?;
+    if let Instant::Clones(clones) = &walk.instant {
+        // All that is small was read and all that is large was cloned: whoever was brought to rest may go on.
+        clones.view_taken()?;
+        let deferred = std::mem::take(&mut *walk.deferred.lock());
+        queue::run(request.parallelism, request.control, deferred, |job, _jobs| walk.deferred(job))?;
+    }
     walk.finish(started_at, request)
 }
 
@@ -77,13 +97,27 @@ impl Walk<'_> {
                 ..data.clone()
             });
         }
+        let (remains, view, missed) = match &self.instant {
+            Instant::Live => (None, SourceView::Live, None),
+            Instant::Snapshot(remains) => (Some(remains.to_json()), SourceView::SubvolumeSnapshot, None),
+            Instant::Clones(clones) => match clones.seal() {
+                (Some(remains), why) => (Some(remains.to_json()), SourceView::LargeFileClones, why),
+                (None, why) => (None, SourceView::Live, why),
+            },
+        };
+        let seen = self.comparison.finish();
+        let method = match (&self.parent, seen.files) {
+            (None, _) => ChangeMethod::FullRead,
+            (Some(_), 0) => ChangeMethod::FileMetadata,
+            (Some(_), _) => ChangeMethod::ExtentComparison,
+        };
         let mount_points = found.mount_points.len();
         found.mount_points.truncate(MOUNT_POINTS_LISTED);
         Ok(Capture {
             facts: serde_json::json!({
                 "format": 1,
                 "started_at": started_at,
-                "device": self.device,
+                "device": self.shown_device,
                 "sidecar": sidecars.first().map(|_| SIDECAR_NAME),
                 "sidecar_records": records,
                 "mount_points": mount_points,
@@ -98,16 +132,21 @@ impl Walk<'_> {
             },
             size_bytes: found.bytes,
             items: found.items,
-            change_detection: if self.parent.is_some() {
-                "file metadata (device, inode, ctime, mtime, size)".to_owned()
-            } else {
-                "full read by hashing".to_owned()
+            change_detection: match method {
+                ChangeMethod::FileMetadata => "file metadata (device, inode, ctime, mtime, size)".to_owned(),
+                ChangeMethod::ExtentComparison => format!(
+                    "file metadata (device, inode, ctime, mtime, size); of {} large files that changed, extents",
+                    seen.files
+                ),
+                _ => "full read by hashing".to_owned(),
             },
-            reading: Reading::live(match self.parent {
-                Some(_) => ChangeMethod::FileMetadata,
-                None => ChangeMethod::FullRead,
-            }),
-            remains: None,
+            reading: Reading {
+                method,
+                view,
+                held_bytes: (seen.files > 0).then_some(seen.held_bytes),
+                fallback: missed.or(seen.fallback),
+            },
+            remains,
             exceptions: found.exceptions,
         })
     }
@@ -116,10 +155,17 @@ impl Walk<'_> {
 /// One walk over the resource.
 struct Walk<'a> {
     request: &'a CaptureRequest<'a>,
+    /// Of what is walked.
     device: u64,
+    /// Of the tree itself: a snapshot of it has a number of its own, another one each time.
+    shown_device: u64,
     mount: u64,
     owners: Owners,
     parent: Option<Parent<'a>>,
+    instant: Instant<'a>,
+    comparison: Comparison,
+    /// Clones to read when nothing is read from the tree any more.
+    deferred: Mutex<Vec<Deferred>>,
     found: Mutex<Found>,
     /// Files with several names, by inode: read once.
     linked: Mutex<HashMap<u64, Arc<Mutex<Option<Stored>>>>>,
@@ -163,6 +209,7 @@ enum Job {
     File {
         holder: (Arc<Directory>, Arc<OwnedFd>),
         entry: Entry,
+        parent_tree: Option<Arc<ParentTree>>,
     },
 }
 
@@ -186,8 +233,19 @@ impl Walk<'_> {
             Job::Directory { holder, opened, entry, parent_tree } => {
                 self.directory(holder, opened, entry, parent_tree, jobs)
             }
-            Job::File { holder: (directory, fd), entry } => {
-                let node = self.file(fd.as_fd(), &entry)?;
+            Job::File { holder: (directory, fd), entry, parent_tree } => {
+                let tree = parent_tree.as_deref();
+                if let Instant::Clones(clones) = &self.instant
+                    && is_large(&entry.stat)
+                    && self.large(clones, (&directory, fd.as_fd()), &entry, parent_tree.as_ref())?
+                {
+                    return Ok(());
+                }
+                // What is large was not looked up in the parent before.
+                let node = match self.unchanged(&entry, tree) {
+                    Some(node) => Some(node),
+                    None => self.file(fd.as_fd(), &entry, tree)?,
+                };
                 self.complete(directory, node)
             }
         }
@@ -261,7 +319,7 @@ impl Walk<'_> {
                 &directory,
                 &fd,
                 Entry { name, path, stat },
-                parent_tree.as_deref(),
+                parent_tree.as_ref(),
                 &mut files,
                 &mut directories,
             )?;
@@ -279,11 +337,14 @@ impl Walk<'_> {
         directory: &Arc<Directory>,
         fd: &Arc<OwnedFd>,
         entry: Entry,
-        parent_tree: Option<&ParentTree>,
+        parent_tree: Option<&Arc<ParentTree>>,
         files: &mut Vec<Job>,
         directories: &mut Vec<Job>,
     ) -> Result<(), DriverError> {
-        let elsewhere = entry.stat.device != self.device || entry.stat.mount != self.mount;
+        let elsewhere = entry.stat.device != self.device
+            || entry.stat.mount != self.mount
+            // In a snapshot nothing is below the places of other subvolumes.
+            || (entry.stat.inode == ABSENT_SUBVOLUME_INODE && matches!(self.instant, Instant::Snapshot(_)));
         let holder = (directory.clone(), fd.clone());
         let node = if elsewhere {
             self.found.lock().mount_points.push(display(&entry.path));
@@ -296,10 +357,12 @@ impl Walk<'_> {
             directories.push(Job::Directory { holder: Some(holder), opened: None, entry, parent_tree });
             return Ok(());
         } else if entry.stat.is_file() {
-            match self.unchanged(&entry, parent_tree) {
+            let is_cloned = is_large(&entry.stat) && matches!(self.instant, Instant::Clones(_));
+            let known = if is_cloned { None } else { self.unchanged(&entry, parent_tree.map(Arc::as_ref)) };
+            match known {
                 Some(node) => node,
                 None => {
-                    files.push(Job::File { holder, entry });
+                    files.push(Job::File { holder, entry, parent_tree: parent_tree.cloned() });
                     return Ok(());
                 }
             }
@@ -377,7 +440,7 @@ impl Walk<'_> {
             user: self.owners.user(stat.uid),
             group: self.owners.group(stat.gid),
             inode: stat.inode,
-            device_id: if has_links { stat.device } else { 0 },
+            device_id: if has_links { self.shown_device } else { 0 },
             links: if stat.is_dir() { 1 } else { stat.links },
             xattrs,
         }
@@ -457,6 +520,11 @@ impl Walk<'_> {
     fn except_as(&self, path: &[u8], kind: ExceptionKind, message: String) {
         self.found.lock().exceptions.push(ReadException { path: display(path), kind, message });
     }
+}
+
+/// Whether a file is worth a clone, or a comparison of its extents. One with several names is read once for all of them.
+fn is_large(stat: &Stat) -> bool {
+    stat.size >= LARGE_BYTES && stat.links == 1
 }
 
 /// Opens for reading without following a link, without waiting for a writer of a pipe, and without touching the time of

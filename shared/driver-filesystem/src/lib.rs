@@ -18,6 +18,19 @@
 //! parent's, its `ctime` is older than the parent's capture (else it may have changed again in the same tick of the
 //! clock), and the vault still has its content.
 //!
+//! # Instants, and what changed in large files
+//!
+//! Of a btrfs subvolume, a read-only snapshot is taken and read in place of the tree: an instant of all of it but for
+//! subvolumes below. On XFS, and for other directories of btrfs, each file of 64 MiB and more is cloned while the tree is
+//! walked and everything smaller read; what is large is read from its clone afterwards. Hooks that brought an application to
+//! rest are ended as soon as the snapshot is there or the walk is done, so that what they hold is one instant of the whole.
+//! (They must not freeze this file system: nothing can be cloned on it then.)
+//!
+//! Snapshot or clones stay until the next recovery point is committed. Of a large file whose metadata changed, the extents
+//! are compared with the parent's, and only those of the parent's chunks are read again in which something may have changed.
+//! A file whose instant is missing, was touched, or is of another file is read whole, and the recovery point says why.
+//! Elsewhere nothing is cloned; files are read as they are.
+//!
 //! # Restores
 //!
 //! A new target is built beside its place and renamed when it is whole. In an existing target, each file is written
@@ -80,6 +93,10 @@ impl Driver for FilesystemDriver {
         capture::run(&request)
     }
 
+    fn discard(&self, remains: &serde_json::Value) -> Result<(), DriverError> {
+        capture::discard(remains)
+    }
+
     fn restore(&self, request: RestoreRequest<'_>) -> Result<Restored, DriverError> {
         restore::run(&request)
     }
@@ -112,6 +129,18 @@ fn open_root(location: &str) -> Result<std::os::fd::OwnedFd, DriverError> {
 
 fn io_error(action: &'static str, path: impl Into<String>, source: impl Into<std::io::Error>) -> DriverError {
     DriverError::Io { action, path: path.into(), source: source.into() }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }
 
 /// A path for people: bytes that are no UTF-8 are replaced.

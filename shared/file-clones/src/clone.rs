@@ -84,7 +84,7 @@ fn clone_into(source: &File, directory: &OwnedFd, name: &OsStr, at: &Path) -> Re
 }
 
 /// Opens a directory that only this user may enter, and says whether it was made now.
-fn private_directory(path: &Path) -> Result<(OwnedFd, bool), CloneError> {
+pub(crate) fn private_directory(path: &Path) -> Result<(OwnedFd, bool), CloneError> {
     let made = match rustix::fs::mkdirat(CWD, path, Mode::RWXU) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
@@ -108,6 +108,58 @@ fn private_directory(path: &Path) -> Result<(OwnedFd, bool), CloneError> {
     Ok((directory, made))
 }
 
+/// Makes a directory for several clones, and the one that holds it. Both must be closed to everybody but this process's
+/// user.
+///
+/// # Errors
+/// When they cannot be made or are others'.
+pub fn make_directory(at: &Path) -> Result<(), CloneError> {
+    let (holder, _) = private_directory(at.parent().unwrap_or(at))?;
+    private_directory(at)?;
+    rustix::fs::fsync(&holder).map_err(|error| CloneError::io("sync the directory above", at, error))
+}
+
+/// Removes a directory of clones with all in it, and the one that holds it when that is the default one and empty. What is
+/// gone is success.
+///
+/// # Errors
+/// When something is still there.
+pub fn remove_directory(at: &Path) -> Result<(), CloneError> {
+    match std::fs::read_dir(at) {
+        Ok(entries) => {
+            for entry in entries {
+                let entry = entry.map_err(|error| CloneError::io("list the clones in", at, error))?;
+                let path = entry.path();
+                match rustix::fs::unlinkat(CWD, &path, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(CloneError::io("remove the clone", &path, error)),
+                }
+            }
+            match std::fs::remove_dir(at) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(CloneError::io("remove the directory", at, error));
+                }
+                _ => {}
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(CloneError::io("list the clones in", at, error)),
+    }
+    leave_holder(at);
+    Ok(())
+}
+
+/// Removes the default directory that held something, when that was the last.
+pub(crate) fn leave_holder(at: &Path) {
+    if let Some(parent) = at.parent().filter(|parent| parent.file_name() == Some(OsStr::new(CLONES_DIRECTORY))) {
+        // Others may have theirs in it.
+        let _not_empty = std::fs::remove_dir(parent);
+    }
+    if let Some(holder) = at.parent().and_then(|p| File::open(p).ok()) {
+        let _best_effort = rustix::fs::fsync(holder.as_fd());
+    }
+}
+
 /// Removes a clone, and its directory when that is the default one and empty. What is gone is success.
 ///
 /// # Errors
@@ -117,13 +169,6 @@ pub fn remove(at: &Path) -> Result<(), CloneError> {
         Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
         Err(error) => return Err(CloneError::io("remove the clone", at, error)),
     }
-    let parent = at.parent().filter(|parent| parent.file_name() == Some(OsStr::new(CLONES_DIRECTORY)));
-    if let Some(parent) = parent {
-        // Others may have theirs in it.
-        let _not_empty = std::fs::remove_dir(parent);
-    }
-    if let Some(holder) = at.parent().and_then(|p| File::open(p).ok()) {
-        let _best_effort = rustix::fs::fsync(holder.as_fd());
-    }
+    leave_holder(at);
     Ok(())
 }

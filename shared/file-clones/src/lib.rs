@@ -15,16 +15,25 @@
 //! # Where clones lie
 //!
 //! On the same file system, in a directory that only the worker's user may enter: see [`place`].
+//!
+//! # Trees
+//!
+//! Of a btrfs subvolume there is an instant of the whole tree: see [`snapshot`]. What was said about clones holds for the
+//! files in it.
 
 mod clone;
 mod compare;
 mod extents;
 mod identity;
+mod subvolume;
 
-pub use clone::{CLONES_DIRECTORY, clone_file, free_percent, place, remove};
+pub use clone::{CLONES_DIRECTORY, clone_file, free_percent, make_directory, place, remove, remove_directory};
 pub use compare::{Changes, changed};
 pub use extents::exclusive_bytes;
 pub use identity::Identity;
+pub use subvolume::{
+    ABSENT_SUBVOLUME_INODE, is_subvolume, may_share_extents, open_below, places, remove_snapshot, snapshot,
+};
 
 /// Why there is no clone or no comparison.
 #[derive(Debug, thiserror::Error)]

@@ -104,6 +104,8 @@ pub enum ChangeMethod {
     FileMetadata,
     /// Only those parts were read whose place on the disk was another than in the parent's clone.
     ExtentComparison,
+    /// Only those parts were read that a bitmap of whoever serves the volume says were written since the parent.
+    DirtyBitmap,
 }
 
 /// What a capture read from.
@@ -114,6 +116,12 @@ pub enum SourceView {
     Live,
     /// A clone of the file, made in an instant.
     ReflinkClone,
+    /// A snapshot of the whole tree, made in an instant.
+    SubvolumeSnapshot,
+    /// Clones of the large files of a tree, each made in an instant; what is smaller, live.
+    LargeFileClones,
+    /// An instant of the volume that whoever serves it keeps for the reader.
+    ServedSnapshot,
 }
 
 /// How a source was read.

@@ -170,6 +170,9 @@ const fn source_view(view: SourceView) -> &'static str {
     match view {
         SourceView::Live => "the live source",
         SourceView::ReflinkClone => "a reflink clone",
+        SourceView::SubvolumeSnapshot => "a snapshot of the subvolume",
+        SourceView::LargeFileClones => "reflink clones of large files, the others live",
+        SourceView::ServedSnapshot => "a snapshot of whoever serves the volume",
     }
 }
 

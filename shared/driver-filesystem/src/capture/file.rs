@@ -7,12 +7,15 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use driver_api::{Chunking, Control, DriverError, FileContent, WriteError};
+use file_clones::Identity;
 use job_model::{ExceptionKind, Progress};
 use rustix::fs::OFlags;
 use vault_format::{Node, NodeKind};
 
-use super::{Entry, Stored, Walk, open_quietly};
-use crate::extents::{Piece, ZERO_CHUNK_BYTES, data_extents, pieces};
+use super::instant::Instant;
+use super::parent::ParentTree;
+use super::{Entry, Stored, Walk, is_large, open_quietly};
+use crate::extents::{Extent, Piece, ZERO_CHUNK_BYTES, data_extents, pieces};
 use crate::inode::{self, Place, Stat};
 use crate::sidecar::Attributes;
 
@@ -27,20 +30,25 @@ enum Reading {
 
 impl Walk<'_> {
     /// Stores a file; none when it could not be read, which is then noted as an exception.
-    pub(super) fn file(&self, directory: BorrowedFd<'_>, entry: &Entry) -> Result<Option<Node>, DriverError> {
+    pub(super) fn file(
+        &self,
+        directory: BorrowedFd<'_>,
+        entry: &Entry,
+        tree: Option<&ParentTree>,
+    ) -> Result<Option<Node>, DriverError> {
         if entry.stat.links < 2 {
-            return Ok(self.read(directory, entry)?.map(|stored| self.keep(entry, stored)));
+            return Ok(self.read(directory, entry, tree)?.map(|stored| self.keep(entry, stored)));
         }
         // Other names of the same file wait for the first.
         let slot = Arc::clone(self.linked.lock().entry(entry.stat.inode).or_default());
         let mut slot = slot.lock();
         if slot.is_none() {
-            *slot = self.read(directory, entry)?;
+            *slot = self.read(directory, entry, None)?;
         }
         Ok(slot.clone().map(|stored| self.keep(entry, stored)))
     }
 
-    fn keep(&self, entry: &Entry, stored: Stored) -> Node {
+    pub(super) fn keep(&self, entry: &Entry, stored: Stored) -> Node {
         let size = match stored.node.kind {
             NodeKind::File { size, .. } => size,
             _ => 0,
@@ -50,9 +58,15 @@ impl Walk<'_> {
         Node { name: entry.name.clone(), ..stored.node }
     }
 
-    fn read(&self, directory: BorrowedFd<'_>, entry: &Entry) -> Result<Option<Stored>, DriverError> {
-        let first = self.read_once(directory, entry)?;
-        let reading = if matches!(first, Reading::Mixture(_)) { self.read_once(directory, entry)? } else { first };
+    fn read(
+        &self,
+        directory: BorrowedFd<'_>,
+        entry: &Entry,
+        tree: Option<&ParentTree>,
+    ) -> Result<Option<Stored>, DriverError> {
+        let first = self.read_once(directory, entry, tree)?;
+        let reading =
+            if matches!(first, Reading::Mixture(_)) { self.read_once(directory, entry, None)? } else { first };
         Ok(match reading {
             Reading::Whole(stored) => Some(stored),
             Reading::Mixture(stored) => {
@@ -64,7 +78,12 @@ impl Walk<'_> {
         })
     }
 
-    fn read_once(&self, directory: BorrowedFd<'_>, entry: &Entry) -> Result<Reading, DriverError> {
+    fn read_once(
+        &self,
+        directory: BorrowedFd<'_>,
+        entry: &Entry,
+        tree: Option<&ParentTree>,
+    ) -> Result<Reading, DriverError> {
         let opened = open_quietly(directory, &entry.name, OFlags::empty()).and_then(|fd| Ok((Stat::of(&fd)?, fd)));
         let (before, fd) = match opened {
             Ok((stat, fd)) => (stat, fd),
@@ -79,20 +98,11 @@ impl Walk<'_> {
             return Ok(Reading::Nothing);
         }
         let file = File::from(fd);
-        let read = data_extents(&file, before.size).map_err(WriteError::Source).and_then(|extents| {
-            let content = self.store(&file, &pieces(before.size, extents.as_deref()))?;
-            Ok((content, extents))
-        });
-        let (content, extents) = match read {
-            Ok(read) => read,
-            Err(_) if self.request.control.is_stopped() => return Err(DriverError::Stopped),
-            Err(WriteError::Source(error)) => {
-                let denied = error.kind() == io::ErrorKind::PermissionDenied;
-                let kind = if denied { ExceptionKind::PermissionDenied } else { ExceptionKind::ReadFailed };
-                self.except_as(&entry.path, kind, error.to_string());
-                return Ok(Reading::Nothing);
-            }
-            Err(error) => return Err(error.into()),
+        // Only what nobody writes can be compared.
+        let is_still = matches!(self.instant, Instant::Snapshot(_));
+        let same_file = if is_still && is_large(&before) { Identity::of(&file).ok() } else { None };
+        let Some((content, extents)) = self.content(&file, before.size, entry, same_file, tree)? else {
+            return Ok(Reading::Nothing);
         };
         let attributes = Attributes {
             flags: inode::flags(&file).unwrap_or(0) & inode::FLAGS_KEPT,
@@ -108,7 +118,38 @@ impl Walk<'_> {
         Ok(if same { Reading::Whole(stored) } else { Reading::Mixture(stored) })
     }
 
-    fn store(&self, file: &File, pieces: &[Piece]) -> Result<FileContent, WriteError> {
+    /// Stores what a file holds: what changed of it, where the parent's instant of it can be compared with, else all. Gives
+    /// its extents too. None when it could not be read, which is then noted. `identity` is the file's if it is at rest.
+    pub(super) fn content(
+        &self,
+        file: &File,
+        size: u64,
+        entry: &Entry,
+        identity: Option<Identity>,
+        tree: Option<&ParentTree>,
+    ) -> Result<Option<(FileContent, Option<Vec<Extent>>)>, DriverError> {
+        let read = data_extents(file, size).map_err(WriteError::Source).and_then(|extents| {
+            let known = identity.and_then(|identity| self.compare(file, entry, &identity, tree));
+            let content = match known {
+                Some(known) => self.store_changed(file, size, extents.as_deref(), &known)?,
+                None => self.store(file, &pieces(size, extents.as_deref()))?,
+            };
+            Ok((content, extents))
+        });
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(_) if self.request.control.is_stopped() => Err(DriverError::Stopped),
+            Err(WriteError::Source(error)) => {
+                let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                let kind = if denied { ExceptionKind::PermissionDenied } else { ExceptionKind::ReadFailed };
+                self.except_as(&entry.path, kind, error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn store(&self, file: &File, pieces: &[Piece]) -> Result<FileContent, WriteError> {
         let mut content = FileContent::default();
         for piece in pieces {
             match *piece {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driver_api::{ParentPoint, SnapshotReader};
+use driver_api::{BlobSpan, ParentPoint, SnapshotReader};
 use jiff::{SignedDuration, Timestamp};
 use vault_format::{Id, Node, NodeKind, Tree};
 
@@ -78,6 +78,11 @@ impl<'a> Parent<'a> {
         (same && stat.ctime < self.trusted_before).then_some(node)
     }
 
+    /// Where the chunks of a file lie in it; none when the index lacks some.
+    pub(super) fn spans(&self, content: &[Id]) -> Option<Vec<BlobSpan>> {
+        self.reader.spans(content).ok()
+    }
+
     /// What the parent's sidecar says about a path.
     pub(super) fn attributes(&self, path: &[u8]) -> Attributes {
         self.sidecar.get(path).cloned().unwrap_or_default()
@@ -85,7 +90,7 @@ impl<'a> Parent<'a> {
 }
 
 impl ParentTree {
-    fn find(&self, name: &[u8]) -> Option<&Node> {
+    pub(super) fn find(&self, name: &[u8]) -> Option<&Node> {
         let index = self.0.nodes.binary_search_by(|node| node.name.as_slice().cmp(name)).ok()?;
         self.0.nodes.get(index)
     }
