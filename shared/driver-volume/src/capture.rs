@@ -16,7 +16,7 @@ use vault_format::{Node, NodeKind};
 use crate::io_error;
 use crate::layout::{EXTENT_BYTES, Facts, data, node, section_of};
 use crate::source::Source;
-use crate::volume::{ImageFile, Volume};
+use crate::volume::{ImageFile, Kind, Volume};
 use extent::{Before, Extents};
 use incremental::{Parent, Stored};
 pub(crate) use view::discard;
@@ -28,14 +28,48 @@ pub(crate) fn run(request: &CaptureRequest<'_>) -> Result<Capture, DriverError> 
     let before = volume.image_file().map_err(failed)?;
     let view = view::take(request, &path, volume)?;
     let extents = Extents::new(request, &view.volume);
-    let (stored, method, fallback) = store(&extents, view.changed.as_deref(), view.fallback)?;
+    let tracked = view.changed.as_deref().map(|changed| (changed, ChangeMethod::ExtentComparison));
+    let (stored, method, fallback) = store(&extents, tracked, view.fallback)?;
     let exception = if view.kind == SourceView::Live {
         written_meanwhile(before, view.volume.image_file().map_err(failed)?)
     } else {
         None
     };
     let facts = Facts::new(view.volume.size, view.volume.kind, stored.extents, before);
-    Ok(Capture {
+    let reading = Reading { method, view: view.kind, held_bytes: view.held_bytes, fallback };
+    let captured = captured(request, &stored, &facts, reading);
+    Ok(Capture { remains: view.remains, exceptions: exception.into_iter().collect(), ..captured })
+}
+
+/// A volume that somebody serves, as of one instant.
+#[derive(Debug)]
+pub struct Served<'a> {
+    /// What it holds; it does not change.
+    pub source: &'a dyn Source,
+    /// All that may have changed since the parent, in order, apart, in whole chunks; none when that is not known.
+    pub changed: Option<&'a [Range<u64>]>,
+    /// Why it is not known although it should be.
+    pub fallback: Option<String>,
+    /// What is left for the next capture.
+    pub remains: Option<serde_json::Value>,
+}
+
+/// Captures a volume that is no file or device of this machine. It is restored and checked as all volumes are.
+///
+/// # Errors
+/// When it cannot be read or stored.
+pub fn capture_served(request: &CaptureRequest<'_>, served: Served<'_>) -> Result<Capture, DriverError> {
+    let extents = Extents::new(request, served.source);
+    let tracked = served.changed.map(|changed| (changed, ChangeMethod::DirtyBitmap));
+    let (stored, method, fallback) = store(&extents, tracked, served.fallback)?;
+    // It has no attributes, as a device has none.
+    let facts = Facts::new(served.source.size(), Kind::BlockDevice, stored.extents, None);
+    let reading = Reading { method, view: SourceView::ServedSnapshot, held_bytes: None, fallback };
+    Ok(Capture { remains: served.remains, ..captured(request, &stored, &facts, reading) })
+}
+
+fn captured(request: &CaptureRequest<'_>, stored: &Stored, facts: &Facts, reading: Reading) -> Capture {
+    Capture {
         data: node(b"data".to_vec(), NodeKind::Dir { subtree: stored.subtree }),
         sidecars: Vec::new(),
         consistency: match request.quiesced {
@@ -43,20 +77,21 @@ pub(crate) fn run(request: &CaptureRequest<'_>) -> Result<Capture, DriverError> 
             QuiesceOutcome::Application => Consistency::Application,
             QuiesceOutcome::Filesystem => Consistency::Filesystem,
         },
-        size_bytes: view.volume.size,
+        size_bytes: facts.size,
         items: stored.extents,
-        change_detection: in_words(method).to_owned(),
-        reading: Reading { method, view: view.kind, held_bytes: view.held_bytes, fallback },
-        remains: view.remains,
-        exceptions: exception.into_iter().collect(),
+        change_detection: in_words(reading.method).to_owned(),
+        reading,
+        remains: None,
+        exceptions: Vec::new(),
         // Numbers, strings and maps of them always have a JSON form.
         facts: serde_json::to_value(facts).unwrap_or_default(),
-    })
+    }
 }
 
 const fn in_words(method: ChangeMethod) -> &'static str {
     match method {
         ChangeMethod::ExtentComparison => "extents compared with the parent's clone; only what differs is read",
+        ChangeMethod::DirtyBitmap => "a bitmap of what was written since the parent; only that is read",
         ChangeMethod::FullRead | ChangeMethod::FileMetadata => "full read by hashing; holes are not read",
     }
 }
@@ -73,11 +108,11 @@ fn written_meanwhile(before: Option<ImageFile>, after: Option<ImageFile>) -> Opt
 /// Stores what changed where that is known and the parent can be used, else everything.
 fn store(
     extents: &Extents<'_>,
-    changed: Option<&[Range<u64>]>,
+    tracked: Option<(&[Range<u64>], ChangeMethod)>,
     fallback: Option<String>,
 ) -> Result<(Stored, ChangeMethod, Option<String>), DriverError> {
     let full = |fallback| Ok((everything(extents)?, ChangeMethod::FullRead, fallback));
-    let (Some(changed), Some(parent)) = (changed, &extents.request.parent) else { return full(fallback) };
+    let (Some((changed, method)), Some(parent)) = (tracked, &extents.request.parent) else { return full(fallback) };
     let facts = match Facts::read(parent.description) {
         Ok(facts) => facts,
         Err(error) => return full(Some(format!("the parent cannot be compared with: {error}"))),
@@ -91,7 +126,7 @@ fn store(
         incremental::store(extents, &parent, changed)
     });
     match stored {
-        Ok(stored) => Ok((stored, ChangeMethod::ExtentComparison, fallback)),
+        Ok(stored) => Ok((stored, method, fallback)),
         Err(
             error @ (DriverError::NotOurs { .. }
             | DriverError::Read(ReadError::Missing { .. } | ReadError::Damaged { .. })),
