@@ -61,7 +61,7 @@ pub fn may_share_extents(file: impl AsFd) -> std::io::Result<bool> {
 
 fn magic(file: BorrowedFd<'_>) -> std::io::Result<u64> {
     // The type is signed and of another width on some machines; the magic number is neither.
-    #[expect(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "see above")]
+    #[expect(clippy::cast_sign_loss, reason = "see above")]
     let magic = rustix::fs::fstatfs(file)?.f_type as u64 & 0xFFFF_FFFF;
     Ok(magic)
 }
