@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use driver_api::{QuiesceHooks, TrackingSettings};
 use driver_postgres::PostgresSettings;
+use driver_qemu::QemuSettings;
 use job_bus::BusConfig;
 use job_model::Region;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use service_host::{CommonConfig, ConfigProblem, HasCommon};
 use vault_engine::{KeyProfile, Profiles, StoreProfile};
 use worker_host::{check_region, check_roots, check_slots, default_nats};
 
+use crate::drivers::DriverSettings;
 use crate::following::FollowConfig;
 
 /// Configuration of a snapshot-worker. The sample is `deploy/config/snapshot-worker.toml`.
@@ -39,6 +41,8 @@ pub struct Config {
     pub postgres: PostgresSettings,
     /// How resources are followed.
     pub follow: FollowConfig,
+    /// Processes of QEMU that serve volumes, by name: `[qemu.profiles.NAME]`.
+    pub qemu: QemuSettings,
     /// How changes are found without reading everything.
     pub tracking: TrackingConfig,
     /// Commands that bring a resource to rest, by name: `[hooks.NAME]`.
@@ -100,6 +104,7 @@ impl Default for Config {
             stores: BTreeMap::new(),
             postgres: PostgresSettings::default(),
             follow: FollowConfig::default(),
+            qemu: QemuSettings::default(),
             tracking: TrackingConfig::default(),
             hooks: BTreeMap::new(),
         }
@@ -124,6 +129,7 @@ impl Config {
         check_roots(&self.source_roots, "source_roots")?;
         check_postgres(&self.postgres)?;
         self.follow.check()?;
+        self.qemu.validate().map_err(|(key, value, mend)| ConfigProblem::new(key, value, mend))?;
         self.tracking.check()?;
         for (name, hooks) in &self.hooks {
             let problem = |e: driver_api::InvalidHooks| {
@@ -138,6 +144,11 @@ impl Config {
     /// Keys and stores as the engine takes them.
     pub(crate) fn profiles(&self) -> Profiles {
         Profiles { keys: self.keys.clone(), stores: self.stores.clone() }
+    }
+
+    /// What drivers are made with.
+    pub(crate) fn drivers(&self) -> DriverSettings {
+        DriverSettings { postgres: self.postgres.clone(), qemu: self.qemu.clone() }
     }
 
     /// Threads of one capture.

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use driver_api::{DriverError, QuiesceOutcome, Quiesced, Thawed, Tracking, TrackingSettings};
-use driver_postgres::PostgresSettings;
 use jiff::{SignedDuration, Timestamp};
 use job_events::CaptureSnapshot;
 use job_model::{Arn, RecoveryPointId, ResourceType};
@@ -19,7 +18,7 @@ use state_store::{Record, StateStore, StoreError, Table, TransactError};
 use tokio::runtime::Handle;
 use vault_format::Id;
 
-use crate::drivers::driver;
+use crate::drivers::{DriverSettings, driver};
 
 /// Something that a capture made or was about to make beside its resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,13 +49,13 @@ pub(crate) struct Kept {
     store: StateStore,
     runtime: Handle,
     /// What a driver is made with.
-    postgres: PostgresSettings,
+    drivers: DriverSettings,
 }
 
 impl Kept {
     /// Those listed in the store. Called on the runtime.
-    pub(crate) fn new(store: StateStore, postgres: PostgresSettings) -> Self {
-        Self { store, runtime: Handle::current(), postgres }
+    pub(crate) fn new(store: StateStore, drivers: DriverSettings) -> Self {
+        Self { store, runtime: Handle::current(), drivers }
     }
 
     fn all(&self) -> Result<Vec<(String, KeptRow)>, StoreError> {
@@ -76,7 +75,7 @@ impl Kept {
 
     /// Removes what a row names and then the row. What cannot be removed stays listed and is tried again.
     fn discard(&self, name: &str, row: &KeptRow) {
-        let removed = driver(row.resource_type, &self.postgres)
+        let removed = driver(row.resource_type, &self.drivers)
             .map_err(|error| error_chain(&error))
             .and_then(|driver| driver.discard(&row.remains).map_err(|error| error_chain(&error)));
         let struck = removed.and_then(|()| self.strike_out(name).map_err(|error| error_chain(&error)));

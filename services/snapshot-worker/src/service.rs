@@ -39,7 +39,7 @@ impl Service for SnapshotWorker {
             slots: config.slots,
         };
         let worker = Worker::start(&settings, &host).await?;
-        let kept = Kept::new(worker.store().clone(), config.postgres.clone());
+        let kept = Kept::new(worker.store().clone(), config.drivers());
         let (sweeping, now, keep_days) = (kept.clone(), host.clock.now(), config.tracking.keep_days);
         // Before the first order: nothing that a capture under way needs is there yet.
         tokio::task::spawn_blocking(move || sweeping.sweep(now, keep_days))

@@ -23,6 +23,8 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &RegisterResource) -> Result<
     }
     if request.resource_type == ResourceType::Rds && !request.location.starts_with("file:") {
         server("location", &request.location)?;
+    } else if request.resource_type == ResourceType::Volume && request.location.starts_with("qemu:") {
+        served("location", &request.location)?;
     } else {
         absolute_file("location", &request.location)?;
     }
@@ -62,6 +64,21 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &RegisterResource) -> Result<
     Ok(Accepted::result(&request.arn))
 }
 
+/// The block node of a process of QEMU and the profile by which workers reach that; their driver reads the rest.
+fn served(field: &str, location: &str) -> Result<(), Refusal> {
+    let named = location.strip_prefix("qemu:///").and_then(|rest| rest.split_once("?profile="));
+    let fits = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+    };
+    match named {
+        Some((node, profile)) if fits(node) && fits(profile) => Ok(()),
+        _ => {
+            let problem = format!("`{location}` is not `qemu:///node-name?profile=name`");
+            Err(Refusal::invalid(field, problem))
+        }
+    }
+}
+
 /// A `postgresql://` URL without secrets; its driver reads the rest.
 fn server(field: &str, location: &str) -> Result<(), Refusal> {
     let rest = location.strip_prefix("postgresql://").ok_or_else(|| {
@@ -98,6 +115,16 @@ pub(crate) fn absolute_file(field: &str, location: &str) -> Result<(), Refusal> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_served_volumes_location_names_a_node_and_a_profile() {
+        served("location", "qemu:///disk0?profile=web-1").unwrap();
+        for location in
+            ["qemu:///disk0", "qemu:///?profile=web", "qemu://host/disk0?profile=web", "qemu:///a/b?profile=web"]
+        {
+            assert!(served("location", location).is_err(), "{location}");
+        }
+    }
 
     #[test]
     fn a_servers_location_names_a_profile_and_no_secret() {

@@ -75,7 +75,7 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
         None => (None, None),
     };
     let hooks = hooks(tools, order)?;
-    let driver = driver(order.resource_type, &tools.config.postgres)?;
+    let driver = driver(order.resource_type, &tools.config.drivers())?;
     probe(tools, order, driver.as_ref())?;
     let (parent, unusable) = match parent(&vault, order.parent.as_ref())? {
         Usable::Yes(parent) => (Some(*parent), None),
@@ -195,8 +195,13 @@ fn hooks<'a>(tools: &'a Tools, order: &'a CaptureSnapshot) -> Result<Option<(&'a
 
 /// Whether the resource may be read and can be.
 fn probe(tools: &Tools, order: &CaptureSnapshot, driver: &dyn Driver) -> Result<(), WorkError> {
-    // What is not a file is reached with credentials, and those are of this worker's configuration.
-    if order.location.starts_with("file:") || order.resource_type != ResourceType::Rds {
+    // What is not a file is reached with credentials or sockets, and those are of this worker's configuration.
+    let is_served = match order.resource_type {
+        ResourceType::Rds => true,
+        ResourceType::Volume => order.location.starts_with(driver_qemu::SCHEME),
+        _ => false,
+    };
+    if order.location.starts_with("file:") || !is_served {
         let path = driver_api::file_path(&order.location).map_err(WorkError::Source)?;
         worker_host::within(&tools.config.source_roots, &path, "source_roots")
             .map_err(|e| WorkError::refused(FailureCode::ResourceLocationInvalid, service_host::error_chain(&e)))?;
