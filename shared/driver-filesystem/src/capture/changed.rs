@@ -237,6 +237,10 @@ fn pieces_within(extents: Option<&[Extent]>, range: &Range<u64>) -> Vec<Piece> {
 mod tests {
     use super::*;
 
+    fn only(range: Range<u64>) -> Vec<Range<u64>> {
+        vec![range]
+    }
+
     fn spans(lengths: &[u32]) -> Vec<BlobSpan> {
         let mut offset = 0;
         let span = |(number, length): (usize, &u32)| {
@@ -253,17 +257,17 @@ mod tests {
         let taken = |number: usize| Part::Taken(old[number]);
         let all = |_| true;
         assert_eq!(parts(100, &old, &[], all), [taken(0), taken(1), taken(2), taken(3)]);
-        assert_eq!(parts(100, &old, &[12..13], all), [taken(0), Part::Read(10..30), taken(2), taken(3)]);
+        assert_eq!(parts(100, &old, &only(12..13), all), [taken(0), Part::Read(10..30), taken(2), taken(3)]);
         // Neighbours are read together.
-        assert_eq!(parts(100, &old, &[29..31], all), [taken(0), Part::Read(10..60), taken(3)]);
+        assert_eq!(parts(100, &old, &only(29..31), all), [taken(0), Part::Read(10..60), taken(3)]);
         // Longer, shorter, and cut in a chunk.
-        assert_eq!(parts(150, &old, &[99..150], all), [taken(0), taken(1), taken(2), Part::Read(60..150)]);
-        assert_eq!(parts(70, &old, &[69..70], all), [taken(0), taken(1), taken(2), Part::Read(60..70)]);
+        assert_eq!(parts(150, &old, &only(99..150), all), [taken(0), taken(1), taken(2), Part::Read(60..150)]);
+        assert_eq!(parts(70, &old, &only(69..70), all), [taken(0), taken(1), taken(2), Part::Read(60..70)]);
         assert_eq!(parts(0, &old, &[], all), []);
         // What the vault lost is read again.
         let lost = |id: Id| id != old[2].id;
         assert_eq!(parts(100, &old, &[], lost), [taken(0), taken(1), Part::Read(30..60), taken(3)]);
-        assert_eq!(parts(5, &[], &[0..5], all), [Part::Read(0..5)]);
+        assert_eq!(parts(5, &[], &only(0..5), all), [Part::Read(0..5)]);
     }
 
     #[test]

@@ -28,6 +28,9 @@ enum Reading {
     Nothing,
 }
 
+/// What was read of a file: its content, and its extents where it has holes.
+pub(super) type ReadContent = (FileContent, Option<Vec<Extent>>);
+
 impl Walk<'_> {
     /// Stores a file; none when it could not be read, which is then noted as an exception.
     pub(super) fn file(
@@ -127,7 +130,7 @@ impl Walk<'_> {
         entry: &Entry,
         identity: Option<Identity>,
         tree: Option<&ParentTree>,
-    ) -> Result<Option<(FileContent, Option<Vec<Extent>>)>, DriverError> {
+    ) -> Result<Option<ReadContent>, DriverError> {
         let read = data_extents(file, size).map_err(WriteError::Source).and_then(|extents| {
             let known = identity.and_then(|identity| self.compare(file, entry, &identity, tree));
             let content = match known {
