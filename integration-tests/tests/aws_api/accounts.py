@@ -162,6 +162,22 @@ def empty_of_another(me, other):
     ]
 
 
+def of_another_region(me):
+    """What is in one region is not in another."""
+    metadata = {"TargetLocation": f"file://{SETTING['dir']}/far-{me.account}"}
+    yield "describe_backup_vault", {"BackupVaultName": "proof-main"}
+    yield "get_backup_plan", {"BackupPlanId": me.plan}
+    yield "describe_backup_job", {"BackupJobId": me.backup}
+    yield "stop_backup_job", {"BackupJobId": me.backup}
+    yield "describe_copy_job", {"CopyJobId": me.copy}
+    yield "describe_restore_job", {"RestoreJobId": me.restore}
+    yield "get_restore_job_metadata", {"RestoreJobId": me.restore}
+    yield "describe_recovery_point", {"BackupVaultName": "proof-copies", "RecoveryPointArn": me.point}
+    yield "start_restore_job", {"RecoveryPointArn": me.point, "Metadata": metadata}
+    yield "get_restore_testing_plan", {"RestoreTestingPlanName": "tests"}
+    yield "get_legal_hold", {"LegalHoldId": me.hold}
+
+
 def native_of_another(me, other):
     """Native operations about a thing of the other account."""
     resource = encoded(other.resource)
@@ -199,6 +215,9 @@ def main():
         for operation, params in of_another(me, other):
             act = lambda o=operation, p=params: getattr(me.here, o)(**p)  # noqa: E731
             findings.refused(f"{me.account}: {operation} {params}", NOT_FOUND, act)
+        for operation, params in of_another_region(me):
+            act = lambda o=operation, p=params: getattr(me.away, o)(**p)  # noqa: E731
+            findings.refused(f"{me.account} in another region: {operation} {params}", NOT_FOUND, act)
         findings.check(not any(empty_of_another(me, other)), f"{me.account}: {empty_of_another(me, other)}")
         for method, path, body in native_of_another(me, other):
             answer = me.raw.send(method, "/holdfast/v1/" + path, body=json.dumps(body).encode() if body else b"")

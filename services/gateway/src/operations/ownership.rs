@@ -21,6 +21,11 @@ impl Context<'_> {
         })
     }
 
+    /// Whether something is the account's and in the region.
+    pub(super) fn owns(&self, arn: &Arn) -> bool {
+        arn.account() == self.account().as_str() && arn.region() == self.region.as_str()
+    }
+
     /// A vault, by the planner's word.
     pub(super) async fn vault(&self, arn: &Arn) -> Result<Vault, Fault> {
         match self.query(&Query::ShowVault { vault: arn.clone() }).await? {
@@ -69,12 +74,12 @@ impl Context<'_> {
         }
     }
 
-    /// A job of a kind, by the planner's word.
+    /// A job of a kind of the region, by the planner's word.
     pub(super) async fn job(&self, id: &str, kind: JobKind) -> Result<Job, Fault> {
         let not_found = || Fault::not_found(format!("job `{}` does not exist", short(id)));
         let job_id: JobId = id.parse().map_err(|_| not_found())?;
         match self.query(&Query::ShowJob { job_id }).await? {
-            Answer::Job(job) if job.kind == kind && job.account() == self.account().as_str() => Ok(job),
+            Answer::Job(job) if job.kind == kind && self.owns(job.home()) => Ok(job),
             Answer::Job(_) => Err(not_found()),
             _ => Err(unexpected()),
         }

@@ -17,6 +17,10 @@ use crate::reply::Reply;
 
 pub(super) async fn start(context: &Context<'_>, input: &Input) -> Result<Reply, Fault> {
     let point = context.point(input.required("RecoveryPointArn")?, None).await?;
+    if !context.owns(&point.vault) {
+        let text = format!("recovery point `{}` is in `{}`; ask there", point.arn, point.vault.region());
+        return Err(Fault::not_found(text));
+    }
     if let Some(wanted) = input.text("ResourceType")
         && wanted != point.resource_type.as_str()
     {
