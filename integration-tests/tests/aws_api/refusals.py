@@ -320,6 +320,7 @@ def deleted_plan(made):
     findings.check("DeletionDate" in old and old["BackupPlan"]["Rules"], f"a version of a deleted plan: {old}")
     change = {"BackupPlanId": made["plan"], "BackupPlan": plan_document("proof-plan")}
     findings.refused("an update of a deleted plan", UNKNOWN, lambda: caller.update_backup_plan(**change))
+    # The same bytes in the same second, as another call: the client has to sign again, which it does by itself.
     findings.refused("a second deletion", UNKNOWN, lambda: caller.delete_backup_plan(BackupPlanId=made["plan"]))
 
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use job_model::AccountId;
@@ -20,6 +21,8 @@ use crate::reply::Reply;
 
 /// How long a call is remembered. Clients try again for minutes; a night is for those that queue.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+/// Signatures have the second in which they were made.
+const SIGNED_ANEW: Duration = Duration::from_secs(1);
 /// Rows looked at in one step.
 const STEP: usize = 500;
 const CALLS: Table<CallRow> = Table::new("calls");
@@ -122,7 +125,11 @@ impl Calls {
         R: Future<Output = Result<Reply, Fault>>,
     {
         let id = name.id();
-        self.check_signature(name.signature, id, now)?;
+        if let Err(fault) = self.check_signature(name.signature, id, now) {
+            // Clients try again after fractions of a second: who signs after this answer signs in another second.
+            tokio::time::sleep(SIGNED_ANEW).await;
+            return Err(fault);
+        }
         let turn = Turn { calls: self, id, lock: Some(self.under_way.lock().entry(id).or_default().clone()) };
         let lock = turn.lock.clone().unwrap_or_default();
         let _first = lock.lock().await;
