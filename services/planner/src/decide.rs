@@ -7,6 +7,7 @@ pub(crate) mod attempt;
 pub(crate) mod cold;
 pub(crate) mod continuous;
 pub(crate) mod ends;
+pub(crate) mod keeping;
 pub(crate) mod lost;
 pub(crate) mod orders;
 pub(crate) mod points;

@@ -39,6 +39,7 @@ mod vault_checked;
 mod vault_created;
 mod vault_lock;
 mod vault_notifications;
+mod vault_protected;
 mod vault_pruned;
 mod verdict_reached;
 
@@ -232,6 +233,7 @@ pub(crate) fn fact(step: &mut Step<'_>, fact: &Fact) {
         Fact::SnapshotCaptured(f) => snapshot_captured::handle(step, f),
         Fact::VaultCreated(f) => vault_created::handle(step, f),
         Fact::VaultChecked(f) => vault_checked::handle(step, f),
+        Fact::VaultProtected(f) => vault_protected::handle(step, f),
         Fact::VaultPruned(f) => vault_pruned::handle(step, f),
         Fact::LogFollowed(f) => log_followed::handle(step, f),
         Fact::FollowEnded(f) => log_followed::handle_end(step, f),

@@ -23,6 +23,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) in_use: &'a BTreeSet<Arn>,
     /// Points that a legal hold holds.
     pub(crate) held: &'a BTreeSet<Arn>,
+    /// Until when points are kept by the shortest retention of their locked vault.
+    pub(crate) locked_until: &'a BTreeMap<Arn, Timestamp>,
     /// The instant of the decision.
     pub(crate) now: Timestamp,
 }
@@ -104,6 +106,11 @@ pub(crate) enum KeepReason {
     InUse,
     /// A legal hold holds it.
     Held,
+    /// Its vault is locked and lets nothing go that is younger.
+    Locked {
+        /// Until when.
+        until: Timestamp,
+    },
     /// Its resource is followed.
     Followed,
     /// Its creation lies ahead: a clock was or is wrong, and age says nothing.
@@ -119,6 +126,7 @@ impl fmt::Display for KeepReason {
             Self::Last { place, of } => write!(f, "last {place} of {of}"),
             Self::Generation { period, name } => write!(f, "{} {name}", period.as_str()),
             Self::Held => f.write_str("legal hold"),
+            Self::Locked { until } => write!(f, "vault lock until {until}"),
             Self::LastGood => f.write_str("last good"),
             Self::LastProven => f.write_str("last proven"),
             Self::InUse => f.write_str("in use by a job"),
@@ -189,6 +197,9 @@ fn own_reasons(point: &RecoveryPoint, around: Surroundings<'_>) -> Vec<KeepReaso
     }
     if around.held.contains(&point.arn) {
         reasons.push(KeepReason::Held);
+    }
+    if let Some(until) = around.locked_until.get(&point.arn).copied().filter(|until| around.now < *until) {
+        reasons.push(KeepReason::Locked { until });
     }
     reasons
 }

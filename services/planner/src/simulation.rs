@@ -13,6 +13,7 @@ mod cycle;
 mod faults;
 mod fortnight;
 mod invariants;
+mod keeping;
 mod scene;
 mod transcript;
 mod workers;

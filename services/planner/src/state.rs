@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use job_model::{
     AccountId, Arn, BackupPlan, GlobalSettings, JobId, LegalHold, LegalHoldId, PlanId, Region, RegionSettings,
-    ReportJob, ReportJobId, ReportPlan, Resource, RuleId, Selection, SelectionId, Vault,
+    ReportJob, ReportJobId, ReportPlan, Resource, RuleId, Selection, SelectionId, StorageClass, Vault,
 };
 
 pub(crate) use catalogue::Catalogue;
 pub(crate) use rows::{
-    AnswerRow, BaseRow, ContinuousRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, StopReason, StreamRow,
+    AnswerRow, BaseRow, ContinuousRow, CursorRow, JobRow, KeepRow, MetaRow, PlanRow, PointRow, StopReason, StreamRow,
 };
 pub(crate) use shelf::Shelf;
 
@@ -33,6 +33,7 @@ pub(crate) struct State {
     pub(crate) streams: Shelf<String, StreamRow>,
     pub(crate) meta: Shelf<(), MetaRow>,
     pub(crate) holds: Shelf<LegalHoldId, LegalHold>,
+    pub(crate) keeps: Shelf<(Arn, StorageClass), KeepRow>,
     pub(crate) region_settings: Shelf<(AccountId, Region), RegionSettings>,
     pub(crate) global_settings: Shelf<AccountId, GlobalSettings>,
     pub(crate) report_plans: Shelf<(AccountId, Region, String), ReportPlan>,

@@ -4,7 +4,9 @@ use job_model::{GlobalSettings, LegalHold, RegionSettings, ReportJob, ReportPlan
 use serde::{Deserialize, Serialize};
 use state_store::{Record, StoreError, Table, Tx};
 
-use crate::state::{AnswerRow, ContinuousRow, CursorRow, JobRow, MetaRow, PlanRow, PointRow, State, StreamRow};
+use crate::state::{
+    AnswerRow, ContinuousRow, CursorRow, JobRow, KeepRow, MetaRow, PlanRow, PointRow, State, StreamRow,
+};
 
 /// Declares a stored shape around a type of the planner.
 macro_rules! stored {
@@ -34,6 +36,7 @@ stored!(
     StoredStream(StreamRow),
     StoredMeta(MetaRow),
     StoredHold(LegalHold),
+    StoredKeep(KeepRow),
     StoredRegionSettings(RegionSettings),
     StoredGlobalSettings(GlobalSettings),
     StoredReportPlan(ReportPlan),
@@ -51,6 +54,7 @@ const JOBS: Table<StoredJob> = Table::new("jobs");
 const ANSWERS: Table<StoredAnswer> = Table::new("request-answers");
 const STREAMS: Table<StoredStream> = Table::new("streams");
 const HOLDS: Table<StoredHold> = Table::new("legal-holds");
+const KEEPS: Table<StoredKeep> = Table::new("kept-in-vaults");
 const REGION_SETTINGS: Table<StoredRegionSettings> = Table::new("region-settings");
 const GLOBAL_SETTINGS: Table<StoredGlobalSettings> = Table::new("global-settings");
 const REPORT_PLANS: Table<StoredReportPlan> = Table::new("report-plans");
@@ -94,6 +98,9 @@ pub(crate) fn load(tx: &Tx<'_>) -> Result<State, StoreError> {
     }
     for (_, StoredHold(row)) in tx.scan(&HOLDS, b"")? {
         state.holds.load(row.id, row);
+    }
+    for (_, StoredKeep(row)) in tx.scan(&KEEPS, b"")? {
+        state.keeps.load((row.vault.clone(), row.class), row);
     }
     for (_, StoredRegionSettings(row)) in tx.scan(&REGION_SETTINGS, b"")? {
         state.region_settings.load((row.account.clone(), row.region.clone()), row);
@@ -149,6 +156,9 @@ pub(crate) fn save(tx: &mut Tx<'_>, state: &mut State) -> Result<(), StoreError>
     }
     for (key, row) in state.holds.take_changes() {
         write(tx, &HOLDS, key.as_uuid().as_bytes(), row.map(StoredHold))?;
+    }
+    for ((vault, class), row) in state.keeps.take_changes() {
+        write(tx, &KEEPS, &digest(&format!("{vault}#{class:?}")), row.map(StoredKeep))?;
     }
     for ((account, region), row) in state.region_settings.take_changes() {
         let key = format!("{account}/{region}");

@@ -13,7 +13,7 @@ use vault_engine::{Profiles, Surroundings};
 
 use crate::Config;
 use crate::kept::Kept;
-use crate::orders::{capture_snapshot, check_vault, create_vault, delete_recovery_point, prune_vault};
+use crate::orders::{capture_snapshot, check_vault, create_vault, delete_recovery_point, protect_vault, prune_vault};
 
 /// What every order needs.
 #[derive(Clone, Debug)]
@@ -85,6 +85,10 @@ impl Work for SnapshotWork {
                 }
                 OrderBody::PruneVault(order) => {
                     Ok(prune_vault::run(&tools, order, &steering)?.into_fact(header()).into())
+                }
+                OrderBody::ProtectVault(order) => {
+                    let keep = protect_vault::run(&tools, order, &steering)?;
+                    Ok(protect_vault::fact(order, &keep, header()).into())
                 }
                 other => Err(WorkError::refused(
                     FailureCode::OrderInvalid,

@@ -9,7 +9,8 @@ use std::path::Path;
 use driver_api::{HookErrorPolicy, QuiesceHooks, QuiesceLevel};
 use job_events::{AttemptFailed, SnapshotCaptured};
 use job_events::{
-    CaptureSnapshot, CheckVault, CreateVault, DeleteRecoveryPointOrder, Disposition, Fact, ParentSnapshot, PruneVault,
+    CaptureSnapshot, CheckVault, CreateVault, DeleteRecoveryPointOrder, Disposition, Fact, HeldPoints, LockTerms,
+    ParentSnapshot, ProtectVault, PruneVault,
 };
 use job_model::{Arn, Consistency, ResourceType, VaultAccess};
 use snapshot_worker::{Config, SnapshotWorker};
@@ -196,6 +197,59 @@ async fn deleting_a_recovery_point_twice_removes_its_snapshot_and_no_other() {
     }
     let left = open(&bench, &vault).snapshots().unwrap().readable;
     assert_eq!(left.iter().map(|s| s.id.to_hex()).collect::<Vec<_>>(), [second.snapshot_id]);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_and_holds_are_written_into_the_vault_and_bind_whoever_orders_later() {
+    let bench = Bench::start().await;
+    let worker = bench.run::<SnapshotWorker>(config(&bench, "1"));
+    let vault = make_vault(&bench, "vault").await;
+    let order = capture(&bench, &vault, &source(&bench));
+    let kept = captured(&bench, order.clone()).await;
+    let by_hand = KeepEntry::Hold { hold: "by hand".to_owned(), recovery_points: [order.recovery_point_id].into() };
+    open(&bench, &vault).protect(&by_hand).unwrap();
+    let case: job_model::LegalHoldId = "0199f0a8-0000-7000-8000-000000000009".parse().unwrap();
+    let lock = LockTerms { min_retention_days: Some(7), max_retention_days: None, fixed_from: None };
+    let written = ProtectVault {
+        order: bench.header(&vault.arn),
+        vault: vault.clone(),
+        digest: "one".to_owned(),
+        lock: Some(lock),
+        unlock: false,
+        holds: vec![HeldPoints { hold: case, recovery_points: [].into() }],
+        released: [].into(),
+    };
+    for _ in 0..2 {
+        let job = bench.order(ProtectVault { order: bench.header(&vault.arn), ..written.clone() }).await;
+        let Fact::VaultProtected(done) = bench.outcome(job).await else { panic!("not written") };
+        assert_eq!((done.digest.as_str(), done.locked, done.entries), ("one", true, 3), "once and for all");
+        assert_eq!(done.holds, [case].into());
+    }
+    let delete = || DeleteRecoveryPointOrder {
+        order: bench.header(&vault.arn),
+        vault: vault.clone(),
+        recovery_point: order.recovery_point.clone(),
+        snapshot_id: kept.snapshot_id.clone(),
+        also: None,
+    };
+    let job = bench.order(delete()).await;
+    assert!(
+        matches!(bench.outcome(job).await, Fact::AttemptFailed(failed) if failed.code == "RECOVERY_POINT_PROTECTED")
+    );
+
+    // A planner that knows of nothing takes nothing back.
+    let empty = ProtectVault { lock: None, holds: Vec::new(), digest: "two".to_owned(), ..written.clone() };
+    let job = bench.order(ProtectVault { order: bench.header(&vault.arn), ..empty.clone() }).await;
+    assert!(matches!(bench.outcome(job).await, Fact::VaultProtected(done) if done.entries == 3));
+    let lifted = ProtectVault { order: bench.header(&vault.arn), unlock: true, released: [case].into(), ..empty };
+    let job = bench.order(lifted).await;
+    assert!(matches!(bench.outcome(job).await, Fact::VaultProtected(done) if done.entries == 5));
+    let keep = open(&bench, &vault).keep().unwrap();
+    assert_eq!((keep.lock, keep.holds.keys().cloned().collect::<Vec<_>>()), (None, vec!["by hand".to_owned()]));
+    open(&bench, &vault).protect(&KeepEntry::Release { hold: "by hand".to_owned() }).unwrap();
+    let job = bench.order(delete()).await;
+    assert!(matches!(bench.outcome(job).await, Fact::SnapshotForgotten(_)));
     worker.stop().await;
 }
 

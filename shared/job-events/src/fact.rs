@@ -1,9 +1,11 @@
 //! Facts: what happened.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use job_model::{
-    Arn, CaptureSummary, Finding, Job, JobId, JobState, PhaseTiming, Progress, RecoveryPoint, RestoreTestingPlan,
-    TestRunId, Verdict,
+    Arn, CaptureSummary, Finding, Job, JobId, JobState, LegalHoldId, PhaseTiming, Progress, RecoveryPoint,
+    RestoreTestingPlan, TestRunId, Verdict,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -234,6 +236,22 @@ pub struct VaultPruned {
     pub packs_damaged: Vec<String>,
 }
 
+/// What protects the recovery points of a vault stands in the vault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VaultProtected {
+    /// Job, attempt, epoch.
+    pub attempt: AttemptHeader,
+    /// The order's name for what was to stand there.
+    pub digest: String,
+    /// Whether a lock was written, by this order or an earlier one.
+    pub locked: bool,
+    /// The holds that were.
+    #[serde(default)]
+    pub holds: BTreeSet<LegalHoldId>,
+    /// Entries in the vault, by whomever.
+    pub entries: u64,
+}
+
 /// A recovery point's snapshot was removed from its vault (or was not there any more).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotForgotten {
@@ -390,6 +408,7 @@ message_family!(
         VaultCreated => "vault-created",
         VaultChecked => "vault-checked",
         VaultPruned => "vault-pruned",
+        VaultProtected => "vault-protected",
         LogFollowed => "log-followed",
         FollowEnded => "follow-ended",
         SnapshotForgotten => "snapshot-forgotten",

@@ -1,10 +1,11 @@
 //! Orders: what the planner tells a worker. Complete: a worker chooses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use job_model::{
-    Arn, JobId, OverwritePolicy, RecoveryPointId, Region, ResourceType, RestoreTarget, Severity, TestRunId, VaultAccess,
+    Arn, JobId, LegalHoldId, OverwritePolicy, RecoveryPointId, Region, ResourceType, RestoreTarget, Severity,
+    TestRunId, VaultAccess,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,53 @@ pub struct PruneVault {
     pub plan_only: bool,
     /// How long a pack stays after it was found unused, in hours; at least one.
     pub grace_hours: u32,
+}
+
+/// A vault's lock as it stands in the vault itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LockTerms {
+    /// No recovery point is deleted before it is so many days old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_retention_days: Option<u32>,
+    /// No recovery point may be asked to be kept for longer than so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_retention_days: Option<u32>,
+    /// From when on the lock can only become stricter; none for one that may be lifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed_from: Option<Timestamp>,
+}
+
+/// What a legal hold keeps in a vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldPoints {
+    /// The hold.
+    pub hold: LegalHoldId,
+    /// The recovery points; empty: all there are and will be.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub recovery_points: BTreeSet<RecoveryPointId>,
+}
+
+/// Write into a vault what protects its recovery points, sealed under its key. What the order does not name stays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProtectVault {
+    /// Job, attempt, resource (the vault).
+    pub order: OrderHeader,
+    /// The vault, or its cold repository.
+    pub vault: VaultAccess,
+    /// The planner's name for what is to stand there; the answer repeats it.
+    pub digest: String,
+    /// The lock that is to stand there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockTerms>,
+    /// Whether a lock that stands there was lifted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlock: bool,
+    /// The holds that are to stand there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HeldPoints>,
+    /// The holds that were lifted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub released: BTreeSet<LegalHoldId>,
 }
 
 /// Remove a recovery point's snapshot from its vault. The space is freed by a later prune.
@@ -258,6 +306,7 @@ message_family!(
         CreateVault => "create-vault",
         CheckVault => "check-vault",
         PruneVault => "prune-vault",
+        ProtectVault => "protect-vault",
         DeleteRecoveryPointOrder => "delete-recovery-point",
         CopyRecoveryPoint => "copy-recovery-point",
         ForgetWarmSnapshot => "forget-warm-snapshot",
@@ -276,6 +325,7 @@ impl OrderBody {
             Self::CreateVault(o) => &o.order,
             Self::CheckVault(o) => &o.order,
             Self::PruneVault(o) => &o.order,
+            Self::ProtectVault(o) => &o.order,
             Self::DeleteRecoveryPointOrder(o) => &o.order,
             Self::CopyRecoveryPoint(o) => &o.order,
             Self::ForgetWarmSnapshot(o) => &o.order,
@@ -294,6 +344,7 @@ impl OrderBody {
             | Self::CreateVault(_)
             | Self::CheckVault(_)
             | Self::PruneVault(_)
+            | Self::ProtectVault(_)
             | Self::DeleteRecoveryPointOrder(_) => Queue::Snapshot,
             Self::CopyRecoveryPoint(_) | Self::ForgetWarmSnapshot(_) => Queue::Copy,
             Self::RestoreRecoveryPoint(_) | Self::RemoveSandbox(_) => Queue::Restore,

@@ -64,9 +64,12 @@ pub fn service_of_request(name: &str) -> Service {
 #[must_use]
 pub fn queue_of_order(name: &str) -> Option<Queue> {
     match name {
-        "capture-snapshot" | "create-vault" | "check-vault" | "prune-vault" | "delete-recovery-point" => {
-            Some(Queue::Snapshot)
-        }
+        "capture-snapshot"
+        | "create-vault"
+        | "check-vault"
+        | "prune-vault"
+        | "protect-vault"
+        | "delete-recovery-point" => Some(Queue::Snapshot),
         "copy-recovery-point" | "forget-warm-snapshot" => Some(Queue::Copy),
         "restore-recovery-point" | "remove-sandbox" => Some(Queue::Restore),
         "verify-restore" => Some(Queue::Verify),

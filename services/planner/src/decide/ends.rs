@@ -7,7 +7,7 @@ use job_model::{
 
 use crate::decide::orders::task;
 use crate::decide::runs::{after, new_job};
-use crate::decide::{Step, cold, explain};
+use crate::decide::{Step, cold, explain, keeping};
 use crate::state::JobRow;
 
 /// Puts a job that moved and, if it ended, does what follows.
@@ -61,6 +61,11 @@ fn after_end(step: &mut Step<'_>, row: &JobRow) {
                         let text = format!("its cold repository could not be made: {why}");
                         let told = Vault { state_message: Some(text), ..vault };
                         step.state.vaults.put(told.access.arn.clone(), told);
+                    }
+                }
+                task::PROTECT_VAULT | task::PROTECT_COLD_TIER => {
+                    if let Some(vault) = vault {
+                        keeping::given_up(step, vault, task);
                     }
                 }
                 task::MOVE_TO_COLD | task::FORGET_WARM => {

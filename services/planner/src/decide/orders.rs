@@ -10,7 +10,7 @@ use job_model::{
 };
 
 use crate::decide::scope::account_of;
-use crate::decide::{Step, cold, continuous};
+use crate::decide::{Step, cold, continuous, keeping};
 use crate::state::{JobRow, PointRow};
 
 /// What stands between a job and its order.
@@ -37,6 +37,9 @@ pub(crate) mod task {
     pub(crate) const MOVE_TO_COLD: &str = "move-to-cold";
     /// Removes what was moved from the warm one.
     pub(crate) const FORGET_WARM: &str = "forget-warm";
+    /// Writes locks and holds into a vault.
+    pub(crate) const PROTECT_VAULT: &str = "protect-vault";
+    pub(crate) const PROTECT_COLD_TIER: &str = "protect-cold-tier";
     pub(crate) const CHECK_COLD_TIER: &str = "check-cold-tier";
     pub(crate) const PRUNE_COLD_TIER: &str = "prune-cold-tier";
     /// Says what a prune of the cold repository would do.
@@ -205,6 +208,8 @@ fn maintenance(
             let plan_only = task == task::PLAN_COLD_PRUNE;
             Ok(PruneVault { order, vault: cold()?, plan_only, grace_hours: PRUNE_GRACE_HOURS }.into())
         }
+        task::PROTECT_VAULT => Ok(keeping::order(step, order, vault()?, access()?, task)),
+        task::PROTECT_COLD_TIER => Ok(keeping::order(step, order, vault()?, cold()?, task)),
         task::MOVE_TO_COLD => cold::copy_order(step, order, moved()?),
         task::FORGET_WARM => cold::forget_order(step, order, row.job.id, moved()?),
         task::CREATE_VAULT => Ok(CreateVault { order, vault: access()? }.into()),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use job_model::{AccountId, Arn, JobDetail, JobId, JobKind, RecoveryPoint, RecoveryPointStatus};
 
 use crate::decide::orders::task;
-use crate::decide::runs::{new_job, plan_takes};
+use crate::decide::runs::{after, new_job, plan_takes};
 use crate::decide::{Step, continuous};
 use crate::retention::{self, Decision, Fate, Surroundings};
 use crate::state::{JobRow, State};
@@ -31,7 +31,24 @@ pub(crate) fn decisions(state: &State, own: &AccountId, resource: &Arn, now: Tim
     let in_use = points.iter().map(|point| point.arn.clone()).filter(|arn| state.in_use(arn)).collect();
     let protected_vaults = protected_vaults(state, own, resource);
     let held = points.iter().filter(|point| state.hold_on(point).is_some()).map(|point| point.arn.clone()).collect();
-    retention::decide(&points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &held, now })
+    let locked = |point: &RecoveryPoint| Some((point.arn.clone(), locked_until(state, point)?));
+    let locked_until = points.iter().filter_map(locked).collect();
+    let around = Surroundings {
+        protected_vaults: &protected_vaults,
+        in_use: &in_use,
+        held: &held,
+        locked_until: &locked_until,
+        now,
+    };
+    retention::decide(&points, around)
+}
+
+/// Until when the lock of its vault keeps a recovery point. It counts from when the point was whole, as the vault's own entry
+/// does, which no order gets round.
+fn locked_until(state: &State, point: &RecoveryPoint) -> Option<Timestamp> {
+    let vault = state.vaults.get(&point.vault).filter(|vault| vault.is_locked())?;
+    let days = i64::from(vault.min_retention_days?);
+    Some(after(point.completed_at.max(point.created_at), jiff::SignedDuration::from_hours(24 * days)))
 }
 
 /// The vaults that some plan still sends this resource's recovery points to.

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use job_model::{JobEvent, JobId, JobState, LegalHoldId, MessageCategory};
 
 use crate::decide::runs::after;
-use crate::decide::{Settings, Step, cold, continuous, ends, explain, issue, pruning, reports, retire, runs};
+use crate::decide::{Settings, Step, cold, continuous, ends, explain, issue, keeping, pruning, reports, retire, runs};
 use crate::state::{JobRow, State, StopReason};
 use crate::windows;
 
@@ -20,6 +20,7 @@ pub(crate) fn tick(step: &mut Step<'_>) {
     if last.is_none_or(|at| after(at, RETENTION_EVERY) <= step.now) {
         continuous::refresh(step);
         retire::retire(step);
+        keeping::tend(step);
         cold::tend(step);
         pruning::prune_where_needed(step);
         tidy(step);

@@ -1,6 +1,7 @@
 //! `delete-vault`: an empty vault leaves the catalogue; its repository is left where it is.
 
 use job_events::DeleteVault;
+use job_model::StorageClass;
 
 use crate::decide::{Accepted, Refusal, Step};
 
@@ -30,5 +31,8 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &DeleteVault) -> Result<Accep
         return Err(Refusal::request("vault", format!("job `{id}` needs vault `{name}`; wait for it or stop it")));
     }
     step.state.vaults.remove(&request.vault);
+    for class in [StorageClass::Warm, StorageClass::Cold] {
+        step.state.keeps.remove(&(request.vault.clone(), class));
+    }
     Ok(Accepted::result(&request.vault))
 }

@@ -60,6 +60,8 @@ pub(crate) fn create(step: &mut Step<'_>, request: &CreateLegalHold) -> Result<A
         tags: request.tags.clone(),
     };
     step.state.holds.put(id, hold);
+    // It is written into the vaults now.
+    step.state.retain_soon();
     Ok(Accepted::result(id))
 }
 

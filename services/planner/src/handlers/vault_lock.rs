@@ -33,6 +33,8 @@ pub(crate) fn put(step: &mut Step<'_>, request: &PutVaultLock) -> Result<Accepte
     vault.max_retention_days = request.max_retention_days;
     vault.lock = Some(VaultLock { lock_date });
     step.state.vaults.put(request.vault.clone(), vault);
+    // It is written into the vault now, and retention may wait for it.
+    step.state.retain_soon();
     Ok(Accepted::result(&request.vault))
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn delete(step: &mut Step<'_>, request: &DeleteVaultLock) -> Result<A
         vault.min_retention_days = None;
         vault.max_retention_days = None;
         step.state.vaults.put(request.vault.clone(), vault);
+        step.state.retain_soon();
     }
     Ok(Accepted::result(&request.vault))
 }

@@ -89,7 +89,13 @@ fn fates(points: &[RecoveryPoint], protected: &[&str], now: &str) -> Vec<(u128, 
     let in_use = BTreeSet::new();
     decide(
         points,
-        Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), now: at(now) },
+        Surroundings {
+            protected_vaults: &protected_vaults,
+            in_use: &in_use,
+            held: &BTreeSet::new(),
+            locked_until: &BTreeMap::new(),
+            now: at(now),
+        },
     )
     .into_iter()
     .map(|decision| {
@@ -165,6 +171,7 @@ fn a_point_a_job_reads_from_stays() {
         protected_vaults: &none,
         in_use: &in_use,
         held: &BTreeSet::new(),
+        locked_until: &BTreeMap::new(),
         now: at("2026-11-08T05:00:00Z"),
     };
     assert_eq!(decide(&points, around)[0].fate, Fate::Keep(vec![KeepReason::InUse]));
@@ -292,7 +299,7 @@ proptest! {
     fn a_protected_vault_never_loses_its_last_good_and_last_proven(points in any_points(), hours in 0_i64..20_000) {
         let now = at("2026-06-01T00:00:00Z") + SignedDuration::from_hours(hours);
         let (protected_vaults, in_use) = (BTreeSet::from([vault("main"), vault("dr")]), BTreeSet::new());
-        let decisions = decide(&points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), now });
+        let decisions = decide(&points, Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), locked_until: &BTreeMap::new(), now });
         let is_kept = |point: &RecoveryPoint| {
             decisions.iter().any(|d| d.recovery_point == point.arn && matches!(d.fate, Fate::Keep(_)))
         };
@@ -312,7 +319,7 @@ proptest! {
     fn deciding_again_without_what_was_deleted_deletes_nothing_more(points in any_points(), hours in 0_i64..20_000) {
         let now = at("2026-06-01T00:00:00Z") + SignedDuration::from_hours(hours);
         let (protected_vaults, in_use) = (BTreeSet::from([vault("main")]), BTreeSet::new());
-        let around = Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), now };
+        let around = Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), locked_until: &BTreeMap::new(), now };
         let gone: BTreeSet<Arn> = decide(&points, around)
             .into_iter()
             .filter(|d| matches!(d.fate, Fate::Delete { .. }))
@@ -326,7 +333,7 @@ proptest! {
     fn the_order_of_the_points_does_not_matter(points in any_points(), hours in 0_i64..20_000) {
         let now = at("2026-06-01T00:00:00Z") + SignedDuration::from_hours(hours);
         let (protected_vaults, in_use) = (BTreeSet::from([vault("main")]), BTreeSet::new());
-        let around = Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), now };
+        let around = Surroundings { protected_vaults: &protected_vaults, in_use: &in_use, held: &BTreeSet::new(), locked_until: &BTreeMap::new(), now };
         let reversed: Vec<RecoveryPoint> = points.iter().rev().cloned().collect();
         prop_assert_eq!(decide(&points, around), decide(&reversed, around));
     }

@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use job_events::{
     Assignment, AttemptFailed, AttemptHeader, AttemptStarted, AttemptStopped, BaseOutcome, Disposition, Fact,
     FollowEnded, FollowResource, FollowTask, LogFollowed, OrderBody, RecoveryPointCopied, RecoveryPointRestored,
-    SandboxRemoved, SnapshotCaptured, SnapshotForgotten, VaultChecked, VaultCreated, VaultPruned, VerdictReached,
+    SandboxRemoved, SnapshotCaptured, SnapshotForgotten, VaultChecked, VaultCreated, VaultProtected, VaultPruned,
+    VerdictReached,
 };
 use job_model::{
     Arn, CaptureSummary, Consistency, Continuous, ExceptionKind, FollowState, JobId, Progress, ReadException, Verdict,
@@ -265,6 +266,14 @@ fn result(body: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
             packs_waiting: 0,
             held_up_by: Vec::new(),
             packs_damaged: Vec::new(),
+        }
+        .into(),
+        OrderBody::ProtectVault(order) => VaultProtected {
+            attempt,
+            digest: order.digest.clone(),
+            locked: order.lock.is_some(),
+            holds: order.holds.iter().map(|held| held.hold).collect(),
+            entries: 1,
         }
         .into(),
         OrderBody::DeleteRecoveryPointOrder(order) => {

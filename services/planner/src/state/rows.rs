@@ -1,8 +1,13 @@
 //! The planner's own records, where they hold more than the model's types.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use job_events::{Fact, FollowResource};
-use job_model::{Arn, BackupPlan, CaptureSummary, Continuous, Job, PlanId, RecoveryPoint, RuleId, StopCause};
+use job_model::{
+    Arn, BackupPlan, CaptureSummary, Continuous, Job, LegalHoldId, PlanId, RecoveryPoint, RuleId, StopCause,
+    StorageClass,
+};
 use serde::{Deserialize, Serialize};
 
 /// Why a job is being stopped; decides the state it ends in.
@@ -154,6 +159,31 @@ pub(crate) struct BaseRow {
     pub(crate) snapshot_id: String,
     /// What the capture did.
     pub(crate) summary: CaptureSummary,
+}
+
+/// What stands in a repository to protect its recovery points, as far as a worker confirmed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeepRow {
+    /// The vault.
+    pub(crate) vault: Arn,
+    /// Which of its repositories.
+    pub(crate) class: StorageClass,
+    /// The name of what stands there.
+    pub(crate) confirmed: Option<String>,
+    /// Whether a lock of this planner's does.
+    pub(crate) locked: bool,
+    /// The holds of this planner's that do.
+    pub(crate) holds: BTreeSet<LegalHoldId>,
+    /// Not tried again before this instant.
+    #[serde(default)]
+    pub(crate) not_before: Option<Timestamp>,
+}
+
+impl KeepRow {
+    /// Nothing is known to stand there.
+    pub(crate) fn new(vault: Arn, class: StorageClass) -> Self {
+        Self { vault, class, confirmed: None, locked: false, holds: BTreeSet::new(), not_before: None }
+    }
 }
 
 /// One version of a plan, kept after later ones and after its deletion.

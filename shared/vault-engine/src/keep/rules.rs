@@ -55,6 +55,14 @@ pub struct Hold {
     pub recovery_points: BTreeSet<RecoveryPointId>,
 }
 
+impl Hold {
+    /// Whether it keeps everything that the other one does.
+    fn holds_all_of(&self, other: &Self) -> bool {
+        self.recovery_points.is_empty()
+            || (!other.recovery_points.is_empty() && self.recovery_points.is_superset(&other.recovery_points))
+    }
+}
+
 /// All that protects the recovery points of a vault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
@@ -135,7 +143,11 @@ impl Keep {
             KeepEntry::Hold { hold, recovery_points } => {
                 let new = Hold { recovery_points: recovery_points.clone() };
                 match self.holds.get(hold) {
-                    Some(old) if *old != new => return Err(format!("there is another hold `{hold}`")),
+                    Some(old) if !new.holds_all_of(old) => {
+                        return Err(format!(
+                            "there is another hold `{hold}`, and a hold is not narrowed by its own name"
+                        ));
+                    }
                     _ => {
                         self.holds.insert(hold.clone(), new);
                     }
@@ -272,7 +284,11 @@ mod tests {
         assert!(keep.apply(&hold("case", &[2]), at(0)).is_err(), "a hold is not narrowed by its own name");
         assert_eq!(keep.may_delete(Some(point(1)), at(0), at(9000)), Err(KeepReason::Hold { hold: "case".to_owned() }));
         assert_eq!(keep.may_delete(Some(point(2)), at(0), at(0)), Ok(()));
+        keep.apply(&hold("case", &[1, 3]), at(0)).unwrap();
+        assert!(keep.may_delete(Some(point(3)), at(0), at(0)).is_err(), "it may be widened");
+        assert!(keep.apply(&hold("case", &[3]), at(0)).is_err());
         keep.apply(&hold("all", &[]), at(0)).unwrap();
+        assert!(keep.apply(&hold("all", &[1]), at(0)).is_err(), "all is more than any");
         assert!(keep.may_delete(None, at(0), at(0)).is_err() && keep.may_delete(Some(point(2)), at(0), at(0)).is_err());
         keep.apply(&release("all"), at(0)).unwrap();
         assert!(keep.apply(&release("all"), at(0)).is_err());

@@ -9,7 +9,7 @@ use job_events::subjects::{self, Queue, Service};
 use job_events::{
     AttemptFailed, AttemptHeader, AttemptStarted, Disposition, Envelope, Fact, OrderBody, RecoveryPointCopied,
     RecoveryPointRestored, SandboxRemoved, SnapshotCaptured, SnapshotForgotten, VaultChecked, VaultCreated,
-    VaultPruned, VerdictReached,
+    VaultProtected, VaultPruned, VerdictReached,
 };
 use job_model::{
     CaptureSummary, Consistency, ExceptionKind, FailureCode, Progress, ReadException, Region, Verdict, VerdictStatus,
@@ -168,6 +168,14 @@ fn result(order: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
             packs_waiting: 0,
             held_up_by: Vec::new(),
             packs_damaged: Vec::new(),
+        }
+        .into(),
+        OrderBody::ProtectVault(order) => VaultProtected {
+            attempt,
+            digest: order.digest.clone(),
+            locked: order.lock.is_some(),
+            holds: order.holds.iter().map(|held| held.hold).collect(),
+            entries: 1,
         }
         .into(),
         OrderBody::DeleteRecoveryPointOrder(order) => {
