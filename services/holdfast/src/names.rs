@@ -178,6 +178,7 @@ mod tests {
             lock: None,
             access_policy: None,
             notifications: None,
+            health: Vec::new(),
         }
     }
 

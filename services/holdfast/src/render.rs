@@ -4,6 +4,7 @@ mod jobs;
 mod rows;
 mod table;
 mod units;
+mod vaults;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -18,6 +19,7 @@ pub(crate) use rows::{
 };
 pub(crate) use table::Table;
 pub(crate) use units::{bytes, count, millis, moment, percent};
+pub(crate) use vaults::vault_detail;
 
 /// Where results go.
 #[derive(Clone, Copy, Debug)]

@@ -82,6 +82,11 @@ pub struct Decisions {
     /// AWS's own limits where ours are wider: windows of an hour or more, hourly schedules at most, six fields of cron, 90
     /// days in cold storage.
     pub aws_strict: bool,
+    /// How often a part of each vault is read to see that it is sound, another part each time; `0s` for never.
+    #[serde(with = "humantime_serde")]
+    pub scrub_every: Duration,
+    /// How much is read each time, in MiB.
+    pub scrub_mib: u32,
     /// Orders a prune once a day for vaults where something was deleted.
     pub prune_vaults: bool,
 }
@@ -97,6 +102,8 @@ impl Default for Decisions {
             silence: Duration::from_secs(90),
             delete_retry: Duration::from_secs(6 * 3600),
             aws_strict: false,
+            scrub_every: Duration::from_secs(24 * 3600),
+            scrub_mib: 1024,
             prune_vaults: true,
         }
     }
@@ -211,6 +218,8 @@ impl PlannerConfig {
             silence,
             delete_retry,
             aws_strict,
+            scrub_every,
+            scrub_mib,
             prune_vaults,
         } = &self.decisions;
         settings.prune_vaults = *prune_vaults;
@@ -221,6 +230,15 @@ impl PlannerConfig {
         }
         settings.max_attempts = *max_attempts;
         settings.jitter = span("decisions.jitter", *jitter)?;
+        settings.scrub_every = span("decisions.scrub_every", *scrub_every)?;
+        if *scrub_mib == 0 {
+            return Err(ConfigProblem::new(
+                "decisions.scrub_mib",
+                scrub_mib,
+                "write 1 or more; `scrub_every = \"0s\"` turns it off",
+            ));
+        }
+        settings.scrub_mib = *scrub_mib;
         settings.retry_base = span("decisions.retry_base", *retry_base)?;
         settings.retry_max = span("decisions.retry_max", *retry_max)?;
         settings.stop_grace = span("decisions.stop_grace", *stop_grace)?;

@@ -18,6 +18,7 @@ pub(crate) mod reports;
 pub(crate) mod retire;
 pub(crate) mod runs;
 pub(crate) mod scope;
+pub(crate) mod scrubbing;
 mod settings;
 mod step;
 pub(crate) mod strict;

@@ -40,6 +40,7 @@ pub(crate) async fn run(shell: Shell, stop: CancellationToken) -> Result<(), Ste
 
 async fn gauges(shell: &Shell) -> Result<(), StepError> {
     shell.look(|state| measure::protected(state, &shell.settings().account)).await?;
+    shell.look(measure::damaged).await?;
     let depth = shell.store().read(Ledger::depth_and_oldest).await?;
     let service = [KeyValue::new("service", "planner")];
     metrics().outbox_depth.record(depth.pending, &service);

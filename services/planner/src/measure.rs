@@ -38,6 +38,16 @@ pub(crate) fn said(out: &[Out]) {
     }
 }
 
+/// Tells what checks found damaged.
+pub(crate) fn damaged(state: &State) {
+    for vault in state.vaults.values() {
+        let count =
+            vault.health.iter().map(|health| health.recovery_points_damaged.max(u64::from(health.damage > 0))).sum();
+        let labels = [KeyValue::new("region", vault.region.to_string()), KeyValue::new("vault", vault.name.clone())];
+        metrics().recovery_points_damaged.record(count, &labels);
+    }
+}
+
 /// Tells how much is protected.
 pub(crate) fn protected(state: &State, own: &AccountId) {
     let mut by_region = std::collections::BTreeMap::<String, u64>::new();

@@ -15,6 +15,7 @@ mod fortnight;
 mod invariants;
 mod keeping;
 mod scene;
+mod scrubbing;
 mod transcript;
 mod workers;
 
@@ -64,7 +65,10 @@ impl World {
         Self {
             now: start.parse().unwrap(),
             state: State::default(),
-            settings: Settings::new("000000000000".parse().unwrap(), regions),
+            settings: Settings {
+                scrub_every: SignedDuration::ZERO,
+                ..Settings::new("000000000000".parse().unwrap(), regions)
+            },
             workers: Workers::default(),
             transcript: Transcript::default(),
             said: Vec::new(),

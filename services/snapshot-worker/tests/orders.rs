@@ -9,7 +9,7 @@ use std::path::Path;
 use driver_api::{HookErrorPolicy, QuiesceHooks, QuiesceLevel};
 use job_events::{AttemptFailed, SnapshotCaptured};
 use job_events::{
-    CaptureSnapshot, CheckVault, CreateVault, DeleteRecoveryPointOrder, Disposition, Fact, HeldPoints, LockTerms,
+    CaptureSnapshot, CheckVault, CreateVault, DeleteRecoveryPointOrder, Disposition, Fact, HoldTerms, LockTerms,
     ParentSnapshot, ProtectVault, PruneVault,
 };
 use job_model::{Arn, Consistency, ResourceType, VaultAccess};
@@ -217,7 +217,7 @@ async fn locks_and_holds_are_written_into_the_vault_and_bind_whoever_orders_late
         digest: "one".to_owned(),
         lock: Some(lock),
         unlock: false,
-        holds: vec![HeldPoints { hold: case, recovery_points: [].into() }],
+        holds: vec![HoldTerms { hold: case, recovery_points: [].into() }],
         released: [].into(),
     };
     for _ in 0..2 {
@@ -388,13 +388,24 @@ async fn a_check_finds_nothing_in_a_sound_vault_and_the_damage_in_a_damaged_one(
     let worker = bench.run::<SnapshotWorker>(config(&bench, "1"));
     let vault = make_vault(&bench, "vault").await;
     let source = source(&bench);
-    captured(&bench, capture(&bench, &vault, &source)).await;
-    let check = |bench: &Bench| CheckVault { order: bench.header(&vault.arn), vault: vault.clone(), read_data: true };
+    let order = capture(&bench, &vault, &source);
+    captured(&bench, order.clone()).await;
+    let check = |bench: &Bench| CheckVault {
+        order: bench.header(&vault.arn),
+        vault: vault.clone(),
+        read_data: true,
+        scrub_mib: None,
+    };
 
     let job = bench.order(check(&bench)).await;
     let Fact::VaultChecked(sound) = bench.outcome(job).await else { panic!("no check") };
     assert_eq!((sound.findings.len(), sound.snapshots), (0, 1), "{sound:?}");
-    assert!(sound.packs_read > 0);
+    assert!(sound.packs_read > 0 && sound.coverage.is_none());
+    let scrub = || CheckVault { read_data: false, scrub_mib: Some(1), ..check(&bench) };
+    let job = bench.order(scrub()).await;
+    let Fact::VaultChecked(scrubbed) = bench.outcome(job).await else { panic!("no scrub") };
+    let coverage = scrubbed.coverage.unwrap();
+    assert!(coverage.packs_covered >= 1 && coverage.oldest_read.is_some(), "{coverage:?}");
 
     let pack = walk(&bench.path("vault/data")).into_iter().max_by_key(|p| p.metadata().unwrap().len()).unwrap();
     let mut bytes = std::fs::read(&pack).unwrap();
@@ -406,6 +417,7 @@ async fn a_check_finds_nothing_in_a_sound_vault_and_the_damage_in_a_damaged_one(
     let job = bench.order(check(&bench)).await;
     let Fact::VaultChecked(damaged) = bench.outcome(job).await else { panic!("no check") };
     assert!(!damaged.findings.is_empty(), "{damaged:?}");
+    assert_eq!((damaged.recovery_points_damaged, damaged.recovery_points), (1, vec![order.recovery_point_id]));
     worker.stop().await;
 }
 

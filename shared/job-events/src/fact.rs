@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use job_model::{
     Arn, CaptureSummary, Finding, Job, JobId, JobState, LegalHoldId, PhaseTiming, Progress, RecoveryPoint,
-    RestoreTestingPlan, TestRunId, Verdict,
+    RecoveryPointId, RestoreTestingPlan, ScrubCoverage, TestRunId, Verdict,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -205,6 +205,19 @@ pub struct VaultChecked {
     pub bytes_read: u64,
     /// Snapshots looked at.
     pub snapshots: u64,
+    /// How many recovery points cannot be restored whole.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recovery_points_damaged: u64,
+    /// The first of them, at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recovery_points: Vec<RecoveryPointId>,
+    /// How much of the vault has been read by now, where that was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<ScrubCoverage>,
+}
+
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A vault was pruned, or what a prune would do was found out.

@@ -98,6 +98,9 @@ pub struct CheckVault {
     pub vault: VaultAccess,
     /// Whether to read every pack, not only structure.
     pub read_data: bool,
+    /// Read packs of so many MiB together instead, those first that were read longest ago, and remember it in the vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrub_mib: Option<u32>,
 }
 
 /// Free what no recovery point of a vault needs: in steps, the last of which comes in a later order when the grace period is
@@ -130,7 +133,7 @@ pub struct LockTerms {
 
 /// What a legal hold keeps in a vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct HeldPoints {
+pub struct HoldTerms {
     /// The hold.
     pub hold: LegalHoldId,
     /// The recovery points; empty: all there are and will be.
@@ -155,7 +158,7 @@ pub struct ProtectVault {
     pub unlock: bool,
     /// The holds that are to stand there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holds: Vec<HeldPoints>,
+    pub holds: Vec<HoldTerms>,
     /// The holds that were lifted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub released: BTreeSet<LegalHoldId>,

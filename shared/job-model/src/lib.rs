@@ -61,4 +61,7 @@ pub use selection::{Condition, Conditions, Selection, TagCondition};
 pub use settings::{CROSS_ACCOUNT_BACKUP, GlobalSettings, RegionSettings};
 pub use step::{Effect, IllegalTransition, JobEvent, Step, StopCause, step};
 pub use validation::Invalid;
-pub use vault::{VAULT_EVENTS, Vault, VaultAccess, VaultLock, VaultNotifications, VaultState, VaultType};
+pub use vault::{
+    RepositoryHealth, ScrubCoverage, VAULT_EVENTS, Vault, VaultAccess, VaultLock, VaultNotifications, VaultState,
+    VaultType,
+};

@@ -111,6 +111,44 @@ pub struct VaultNotifications {
     pub events: Vec<String>,
 }
 
+/// How much of a repository has been read by now, to see that it is sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScrubCoverage {
+    /// Its packs.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs that were read, at some time, and found sound.
+    pub packs_covered: u64,
+    /// Their bytes.
+    pub bytes_covered: u64,
+    /// When the one of them was read that was read longest ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_read: Option<Timestamp>,
+}
+
+/// What the last check of one of a vault's repositories saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RepositoryHealth {
+    /// Which repository.
+    pub storage_class: StorageClass,
+    /// When it was looked at.
+    pub checked_at: Timestamp,
+    /// How many findings were damage.
+    pub damage: u64,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_damage: Option<String>,
+    /// How many recovery points cannot be restored whole.
+    pub recovery_points_damaged: u64,
+    /// The first of them, at most 5; the fact `vault-checked` names more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recovery_points: Vec<Arn>,
+    /// What had been read by then, where that was ever counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<ScrubCoverage>,
+}
+
 /// A vault as the planner knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -156,6 +194,9 @@ pub struct Vault {
     /// Who is told of what happens in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notifications: Option<VaultNotifications>,
+    /// What the last checks saw, one entry for each of its repositories that was checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<RepositoryHealth>,
 }
 
 impl Vault {

@@ -162,6 +162,7 @@ fn a_vault_refuses_what_it_would_not_keep_right() {
         lock: None,
         access_policy: None,
         notifications: None,
+        health: Vec::new(),
     };
     let fits = |lifecycle: Lifecycle| {
         validation::retention_fits_vault("lifecycle", &lifecycle, &vault).map_err(|e: Invalid| e.value)

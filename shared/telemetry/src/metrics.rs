@@ -96,6 +96,8 @@ metric_table! {
     resources_protected: gauge, "holdfast.resources.protected", "{resource}", ["region"];
     /// Resources proven restorable by the newest run of a restore testing plan.
     resources_proven: gauge, "holdfast.resources.proven", "{resource}", ["region"];
+    /// Recovery points of a vault that the last check found damaged.
+    recovery_points_damaged: gauge, "holdfast.recovery_points.damaged", "{recovery_point}", ["region", "vault"];
     /// Runs of a schedule that did not happen as planned.
     runs_missed: counter, "holdfast.runs.missed", "{run}", ["region"];
     /// Messages written down and not yet accepted by the bus.

@@ -75,6 +75,11 @@ pub enum VaultCommand {
     Create(VaultCreate),
     /// List all vaults
     List,
+    /// Show a vault: its repositories, its lock, and what the last checks of it saw
+    Show {
+        /// Its name or ARN
+        vault: String,
+    },
     /// Free what no recovery point needs any more; what is found unused goes with a later prune, a day on
     Prune {
         /// Its name or ARN

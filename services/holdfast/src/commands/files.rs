@@ -120,6 +120,7 @@ mod tests {
             lock: None,
             access_policy: None,
             notifications: None,
+            health: Vec::new(),
         }
     }
 

@@ -20,6 +20,11 @@ pub(super) async fn run(command: VaultCommand, client: &Client<'_>, output: Outp
             let vaults = client.vaults().await?;
             output.result(&vaults, || render::vaults(&vaults))
         }
+        VaultCommand::Show { vault } => {
+            let vaults = client.vaults().await?;
+            let vault = names::pick_vault(&vaults, &vault, client.chosen_region())?;
+            output.result(vault, || render::vault_detail(vault))
+        }
         VaultCommand::Key(command) => vault_upkeep::key(&command, client, output).await,
         VaultCommand::Keep(command) => vault_upkeep::keep(command, client, output).await,
         VaultCommand::Scrub(args) => vault_upkeep::scrub(&args, client, output).await,

@@ -26,20 +26,20 @@ pub(crate) const fn job_state(state: JobState) -> &'static str {
 }
 
 /// Lines of `label: value` with aligned values.
-struct Sheet {
-    text: String,
+pub(super) struct Sheet {
+    pub(super) text: String,
 }
 
 impl Sheet {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { text: String::new() }
     }
 
-    fn line(&mut self, label: &str, value: impl AsRef<str>) {
+    pub(super) fn line(&mut self, label: &str, value: impl AsRef<str>) {
         self.text.push_str(&format!("{label:<16}{}\n", value.as_ref()));
     }
 
-    fn some(&mut self, label: &str, value: Option<impl AsRef<str>>) {
+    pub(super) fn some(&mut self, label: &str, value: Option<impl AsRef<str>>) {
         if let Some(value) = value {
             self.line(label, value);
         }
@@ -53,7 +53,7 @@ fn phases(phases: &[PhaseTiming]) -> Option<String> {
     Some(phases.iter().map(|p| format!("{} {}", p.phase, millis(p.duration_ms))).collect::<Vec<_>>().join(", "))
 }
 
-fn word<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn word<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 

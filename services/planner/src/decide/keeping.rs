@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use job_events::{HeldPoints, LockTerms, OrderBody, OrderHeader, ProtectVault, VaultProtected};
+use job_events::{HoldTerms, LockTerms, OrderBody, OrderHeader, ProtectVault, VaultProtected};
 use job_model::{
     Arn, JobDetail, JobEvent, JobId, JobKind, LegalHold, LegalHoldStatus, MessageCategory, StorageClass, Vault,
     VaultAccess, VaultState,
@@ -27,7 +27,7 @@ const POINTS_MAX: usize = 5_000;
 struct Terms {
     lock: Option<LockTerms>,
     unlock: bool,
-    holds: Vec<HeldPoints>,
+    holds: Vec<HoldTerms>,
     released: BTreeSet<job_model::LegalHoldId>,
 }
 
@@ -58,7 +58,7 @@ fn terms(state: &State, vault: &Vault, class: StorageClass) -> Terms {
         max_retention_days: vault.max_retention_days,
         fixed_from: vault.lock.and_then(|lock| lock.lock_date),
     });
-    let holds: Vec<HeldPoints> = state
+    let holds: Vec<HoldTerms> = state
         .holds
         .values()
         .filter(|hold| hold.status == LegalHoldStatus::Active && is_about(hold, vault))
@@ -81,11 +81,11 @@ fn is_about(hold: &LegalHold, vault: &Vault) -> bool {
 
 /// What a hold holds in a repository: all there is and will be, or the recovery points that it selects; none where it
 /// selects none yet.
-fn held(state: &State, hold: &LegalHold, vault: &Vault, class: StorageClass) -> Option<HeldPoints> {
+fn held(state: &State, hold: &LegalHold, vault: &Vault, class: StorageClass) -> Option<HoldTerms> {
     let selection = &hold.selection;
     let all = selection.resources.is_empty() && selection.from.is_none() && selection.until.is_none();
     if all {
-        return Some(HeldPoints { hold: hold.id, recovery_points: BTreeSet::new() });
+        return Some(HoldTerms { hold: hold.id, recovery_points: BTreeSet::new() });
     }
     let points: BTreeSet<_> = state
         .points
@@ -96,8 +96,8 @@ fn held(state: &State, hold: &LegalHold, vault: &Vault, class: StorageClass) -> 
         .collect();
     match points.len() {
         0 => None,
-        1..=POINTS_MAX => Some(HeldPoints { hold: hold.id, recovery_points: points }),
-        _ => Some(HeldPoints { hold: hold.id, recovery_points: BTreeSet::new() }),
+        1..=POINTS_MAX => Some(HoldTerms { hold: hold.id, recovery_points: points }),
+        _ => Some(HoldTerms { hold: hold.id, recovery_points: BTreeSet::new() }),
     }
 }
 

@@ -41,6 +41,9 @@ pub(crate) mod task {
     pub(crate) const PROTECT_VAULT: &str = "protect-vault";
     pub(crate) const PROTECT_COLD_TIER: &str = "protect-cold-tier";
     pub(crate) const CHECK_COLD_TIER: &str = "check-cold-tier";
+    /// Reads a part of a vault.
+    pub(crate) const SCRUB_VAULT: &str = "scrub-vault";
+    pub(crate) const SCRUB_COLD_TIER: &str = "scrub-cold-tier";
     pub(crate) const PRUNE_COLD_TIER: &str = "prune-cold-tier";
     /// Says what a prune of the cold repository would do.
     pub(crate) const PLAN_COLD_PRUNE: &str = "plan-cold-prune";
@@ -203,7 +206,14 @@ fn maintenance(
     };
     match task {
         task::CREATE_COLD_TIER => Ok(CreateVault { order, vault: cold()? }.into()),
-        task::CHECK_COLD_TIER => Ok(CheckVault { order, vault: cold()?, read_data: row.read_data }.into()),
+        task::CHECK_COLD_TIER => {
+            Ok(CheckVault { order, vault: cold()?, read_data: row.read_data, scrub_mib: None }.into())
+        }
+        task::SCRUB_VAULT | task::SCRUB_COLD_TIER => {
+            let vault = if task == task::SCRUB_VAULT { access()? } else { cold()? };
+            let scrub_mib = Some(step.settings.scrub_mib);
+            Ok(CheckVault { order, vault, read_data: false, scrub_mib }.into())
+        }
         task::PRUNE_COLD_TIER | task::PLAN_COLD_PRUNE => {
             let plan_only = task == task::PLAN_COLD_PRUNE;
             Ok(PruneVault { order, vault: cold()?, plan_only, grace_hours: PRUNE_GRACE_HOURS }.into())
@@ -213,7 +223,9 @@ fn maintenance(
         task::MOVE_TO_COLD => cold::copy_order(step, order, moved()?),
         task::FORGET_WARM => cold::forget_order(step, order, row.job.id, moved()?),
         task::CREATE_VAULT => Ok(CreateVault { order, vault: access()? }.into()),
-        task::CHECK_VAULT => Ok(CheckVault { order, vault: access()?, read_data: row.read_data }.into()),
+        task::CHECK_VAULT => {
+            Ok(CheckVault { order, vault: access()?, read_data: row.read_data, scrub_mib: None }.into())
+        }
         task::PRUNE_VAULT | task::PLAN_PRUNE => {
             let plan_only = task == task::PLAN_PRUNE;
             Ok(PruneVault { order, vault: access()?, plan_only, grace_hours: PRUNE_GRACE_HOURS }.into())

@@ -47,6 +47,10 @@ pub(crate) struct Settings {
     pub(crate) vault_places: BTreeMap<Region, VaultPlace>,
     /// AWS's own limits where ours are wider.
     pub(crate) aws_strict: bool,
+    /// How often a part of each vault is read; never where it is zero.
+    pub(crate) scrub_every: SignedDuration,
+    /// How much of it, in MiB.
+    pub(crate) scrub_mib: u32,
     /// Whether vaults are pruned by themselves.
     pub(crate) prune_vaults: bool,
 }
@@ -68,6 +72,8 @@ impl Settings {
             keep_answers: SignedDuration::from_hours(7 * 24),
             vault_places: BTreeMap::new(),
             aws_strict: false,
+            scrub_every: SignedDuration::from_hours(24),
+            scrub_mib: 1024,
             prune_vaults: true,
         }
     }

@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use job_model::{JobEvent, JobId, JobState, LegalHoldId, MessageCategory};
 
 use crate::decide::runs::after;
-use crate::decide::{Settings, Step, cold, continuous, ends, explain, issue, keeping, pruning, reports, retire, runs};
+use crate::decide::{
+    Settings, Step, cold, continuous, ends, explain, issue, keeping, pruning, reports, retire, runs, scrubbing,
+};
 use crate::state::{JobRow, State, StopReason};
 use crate::windows;
 
@@ -22,6 +24,7 @@ pub(crate) fn tick(step: &mut Step<'_>) {
         retire::retire(step);
         keeping::tend(step);
         cold::tend(step);
+        scrubbing::tend(step);
         pruning::prune_where_needed(step);
         tidy(step);
         let mut meta = step.state.meta();

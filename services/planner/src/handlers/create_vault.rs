@@ -58,6 +58,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &CreateVaultRequest) -> Resul
             .then_some(VaultLock { lock_date: Some(step.now) }),
         access_policy: None,
         notifications: None,
+        health: Vec::new(),
     };
     if let Some(cold) = cold::repository_for(step.settings, &vault) {
         free(step, "name", &vault.region, &cold.location)?;

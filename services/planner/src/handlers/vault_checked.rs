@@ -2,9 +2,9 @@
 //! job that COMPLETED.
 
 use job_events::VaultChecked;
-use job_model::{FailureCode, JobEvent, MessageCategory, Severity};
+use job_model::{FailureCode, JobDetail, JobEvent, MessageCategory, Severity};
 
-use crate::decide::{Step, attempt, ends, explain};
+use crate::decide::{Step, attempt, ends, explain, scrubbing};
 
 pub(crate) fn handle(step: &mut Step<'_>, fact: &VaultChecked) {
     let Some(mut row) = attempt::current(step, &fact.attempt) else { return };
@@ -13,10 +13,21 @@ pub(crate) fn handle(step: &mut Step<'_>, fact: &VaultChecked) {
     if !step.advance(&mut row, event) {
         return;
     }
+    let damaged = match row.job.detail.clone() {
+        JobDetail::Maintenance { vault: Some(vault), task, .. } => scrubbing::note(step, &vault, &task, fact),
+        _ => Vec::new(),
+    };
     row.job.progress.bytes_read = fact.bytes_read;
     row.job.progress.bytes_done = fact.bytes_read;
     row.job.progress.items_done = fact.snapshots;
-    let seen = format!("{} snapshots, {} packs, {} bytes read", fact.snapshots, fact.packs_read, fact.bytes_read);
+    let mut seen = format!("{} snapshots, {} packs, {} bytes read", fact.snapshots, fact.packs_read, fact.bytes_read);
+    if let Some(coverage) = &fact.coverage {
+        seen = format!("{seen}, {} of {} packs read by now", coverage.packs_covered, coverage.packs);
+    }
+    if let Some(first) = damaged.first() {
+        let count = fact.recovery_points_damaged;
+        seen = format!("{count} recovery points cannot be restored whole, first `{first}`; {seen}");
+    }
     let worst = fact.findings.iter().max_by_key(|finding| finding.severity);
     match worst {
         None => explain(&mut row.job, MessageCategory::Success, seen),

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use job_events::{
-    CancelLegalHold, CreateLegalHold, DeleteVaultLock, Disposition, HeldPoints, LockTerms, OrderBody, ProtectVault,
+    CancelLegalHold, CreateLegalHold, DeleteVaultLock, Disposition, HoldTerms, LockTerms, OrderBody, ProtectVault,
     PutVaultLock,
 };
 use job_model::{Generations, HoldSelection, LegalHoldId, Lifecycle};
@@ -111,14 +111,15 @@ fn a_hold_of_a_vault_holds_all_of_it_and_a_narrower_one_grows_with_what_it_selec
     s.world.run_for(HOUR);
     let order = orders(&s).pop().unwrap();
     assert_eq!(order.vault.arn, s.near);
-    assert_eq!(order.holds, [HeldPoints { hold: all, recovery_points: [].into() }]);
+    assert_eq!(order.holds, [HoldTerms { hold: all, recovery_points: [].into() }]);
     assert!(orders(&s).iter().all(|order| order.vault.arn == s.near), "other vaults are not held");
     cancel(&mut s, all);
-    let narrow = hold(&mut s, HoldSelection { resources: vec![s.home.to_string()], ..HoldSelection::default() });
+    let home = s.home.to_string();
+    let narrow = hold(&mut s, HoldSelection { resources: vec![home], ..HoldSelection::default() });
     s.world.run_for(HOUR);
     let order = orders(&s).pop().unwrap();
     let first = s.world.point(&first).id;
-    assert_eq!(order.holds, [HeldPoints { hold: narrow, recovery_points: [first].into() }]);
+    assert_eq!(order.holds, [HoldTerms { hold: narrow, recovery_points: [first].into() }]);
     let released: Vec<_> = orders(&s).into_iter().flat_map(|order| order.released).collect();
     assert_eq!(released, [all]);
     let second = s.backed_up();
@@ -158,5 +159,5 @@ fn the_shortest_retention_of_a_locked_vault_holds_back_generations() {
     protect(&mut s.world, "daily", input, &[&s.home.clone()]);
     s.world.run_for(DAY * 6);
     let points = s.world.state.points.values().filter(|row| row.point.vault == s.near).count();
-    assert_eq!(points, 4, "those of three days, and the newest");
+    assert_eq!(points, 3, "the newest, and those that are less than three days old");
 }

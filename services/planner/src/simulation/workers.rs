@@ -251,9 +251,17 @@ fn result(body: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
         }
         .into(),
         OrderBody::CreateVault(_) => VaultCreated { attempt, repository_id: format!("repository-{id}") }.into(),
-        OrderBody::CheckVault(_) => {
-            VaultChecked { attempt, findings: Vec::new(), packs_read: 3, bytes_read: 300, snapshots: 2 }.into()
+        OrderBody::CheckVault(_) => VaultChecked {
+            attempt,
+            findings: Vec::new(),
+            packs_read: 3,
+            bytes_read: 300,
+            snapshots: 2,
+            recovery_points_damaged: 0,
+            recovery_points: Vec::new(),
+            coverage: None,
         }
+        .into(),
         OrderBody::PruneVault(order) => VaultPruned {
             attempt,
             plan_only: order.plan_only,

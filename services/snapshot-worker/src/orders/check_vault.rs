@@ -2,17 +2,41 @@
 
 use attempt_control::{Steering, WorkError};
 use job_events::{AttemptHeader, CheckVault, VaultChecked};
-use job_model::{Finding, FindingKind, Severity};
-use vault_engine::{CheckFinding, CheckFindingKind, CheckOptions, CheckReport, Vault};
+use job_model::{Finding, FindingKind, RecoveryPointId, ScrubCoverage, Severity};
+use vault_engine::{
+    CheckFinding, CheckFindingKind, CheckOptions, CheckReport, ScrubOptions, SnapshotListing, SnapshotSummary, Vault,
+};
+use vault_format::Id;
 
 use crate::work::Tools;
 
 /// Findings that a fact carries; a message is no place for a million of them.
 const FINDINGS_MAX: usize = 100;
 
-pub(crate) fn run(tools: &Tools, order: &CheckVault, steering: &Steering) -> Result<CheckReport, WorkError> {
+/// What came of an order.
+pub(crate) struct Checked {
+    report: CheckReport,
+    /// The recovery points of the snapshots that cannot be restored whole.
+    recovery_points: Vec<RecoveryPointId>,
+    coverage: Option<ScrubCoverage>,
+}
+
+pub(crate) fn run(tools: &Tools, order: &CheckVault, steering: &Steering) -> Result<Checked, WorkError> {
     let vault = Vault::open(&order.vault, &tools.profiles, &tools.surroundings)?;
-    let report = vault.check(&CheckOptions { read_data: order.read_data, control: steering })?;
+    let (report, coverage) = match order.scrub_mib {
+        Some(mib) => {
+            let scrub = vault.scrub(&ScrubOptions { read_bytes: u64::from(mib) << 20, control: steering })?;
+            let coverage = ScrubCoverage {
+                packs: scrub.packs,
+                bytes: scrub.bytes,
+                packs_covered: scrub.packs_covered,
+                bytes_covered: scrub.bytes_covered,
+                oldest_read: scrub.oldest_read,
+            };
+            (scrub.check, Some(coverage))
+        }
+        None => (vault.check(&CheckOptions { read_data: order.read_data, control: steering })?, None),
+    };
     tracing::info!(
         vault = %order.vault.arn,
         findings = report.findings.len(),
@@ -20,16 +44,31 @@ pub(crate) fn run(tools: &Tools, order: &CheckVault, steering: &Steering) -> Res
         snapshots = report.snapshots,
         "vault checked"
     );
-    Ok(report)
+    let listing = if report.snapshots_affected.is_empty() { SnapshotListing::default() } else { vault.snapshots()? };
+    let recovery_points = points_of(&listing, &report.snapshots_affected);
+    Ok(Checked { report, recovery_points, coverage })
 }
 
-pub(crate) fn fact(report: &CheckReport, attempt: AttemptHeader) -> VaultChecked {
+/// The recovery points that these snapshots are of.
+fn points_of(listing: &SnapshotListing, affected: &[Id]) -> Vec<RecoveryPointId> {
+    let snapshots = listing.readable.iter().filter(|snapshot| affected.contains(&snapshot.id));
+    let mut points: Vec<RecoveryPointId> = snapshots.filter_map(SnapshotSummary::recovery_point).collect();
+    points.sort_unstable();
+    points.dedup();
+    points
+}
+
+pub(crate) fn fact(checked: &Checked, attempt: AttemptHeader) -> VaultChecked {
+    let Checked { report, recovery_points, coverage } = checked;
     VaultChecked {
         attempt,
         findings: findings(report),
         packs_read: report.packs_read,
         bytes_read: report.bytes_read,
         snapshots: report.snapshots,
+        recovery_points_damaged: recovery_points.len() as u64,
+        recovery_points: recovery_points.iter().take(FINDINGS_MAX).copied().collect(),
+        coverage: *coverage,
     }
 }
 
@@ -75,8 +114,6 @@ fn finding(found: &CheckFinding) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use vault_format::Id;
-
     use super::*;
 
     #[test]

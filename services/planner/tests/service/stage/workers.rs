@@ -153,9 +153,17 @@ fn result(order: &OrderBody, attempt: AttemptHeader, temper: &Temper) -> Fact {
         OrderBody::CreateVault(order) => {
             VaultCreated { attempt, repository_id: format!("repository of {}", order.vault.location) }.into()
         }
-        OrderBody::CheckVault(_) => {
-            VaultChecked { attempt, findings: Vec::new(), packs_read: 0, bytes_read: 0, snapshots: 0 }.into()
+        OrderBody::CheckVault(_) => VaultChecked {
+            attempt,
+            findings: Vec::new(),
+            packs_read: 0,
+            bytes_read: 0,
+            snapshots: 0,
+            recovery_points_damaged: 0,
+            recovery_points: Vec::new(),
+            coverage: None,
         }
+        .into(),
         OrderBody::PruneVault(order) => VaultPruned {
             attempt,
             plan_only: order.plan_only,
