@@ -14,17 +14,17 @@ use driver_api::NoControl;
 const RESTIC_EVERY: u64 = 40;
 
 /// A vault with two recovery points that share content, and what is expected of it.
-struct Base {
-    scene: Scene,
-    expected: Expected,
-    newest: Committed,
+pub(super) struct Base {
+    pub(super) scene: Scene,
+    pub(super) expected: Expected,
+    pub(super) newest: Committed,
 }
 
-fn content(entries: &[(&str, std::ops::Range<u16>)]) -> Content {
+pub(super) fn content(entries: &[(&str, std::ops::Range<u16>)]) -> Content {
     entries.iter().map(|(path, blocks)| ((*path).to_owned(), blocks.clone().collect())).collect()
 }
 
-fn base() -> Base {
+pub(super) fn base() -> Base {
     let scene = Scene::new(1);
     let one = content(&[("a/kept", 0..30), ("a/gone", 30..50), ("b/same", 100..110)]);
     let two = content(&[("a/kept", 0..25), ("b/same", 100..110), ("b/empty", 0..0)]);
@@ -43,7 +43,7 @@ fn restic_every() -> u64 {
 
 /// Runs `operation` once for every kind of failure at every call it makes; `judge` sees how it ended. Says how many
 /// cases there were.
-fn sweep(
+pub(super) fn sweep(
     base: &Scene,
     operation: impl Fn(&Vault) -> Result<(), VaultError>,
     judge: impl Fn(&Scene, Failure, Result<(), VaultError>, &str, bool),
@@ -104,7 +104,7 @@ fn a_capture_that_meets_any_failure_harms_nothing_and_the_next_one_succeeds() {
 
 /// A store that leaves half a file under its name leaves something for a check to find; everything else holds all the
 /// same.
-fn assert_as_far_as_failure_allows(scene: &Scene, failure: Failure, expected: &Expected, context: &str) {
+pub(super) fn assert_as_far_as_failure_allows(scene: &Scene, failure: Failure, expected: &Expected, context: &str) {
     if failure == Failure::ShortWrite {
         expected.restore_all(&scene.open(), context);
     } else {

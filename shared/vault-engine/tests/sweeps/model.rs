@@ -233,7 +233,7 @@ impl History {
     fn settle(&mut self, side: usize) {
         let listing = self.vaults[side].open().snapshots().unwrap();
         let there: BTreeSet<String> = listing.readable.into_iter().flat_map(|snapshot| snapshot.tags).collect();
-        let Expected { certain, doubtful } = &mut self.expected[side];
+        let Expected { certain, doubtful, .. } = &mut self.expected[side];
         let doubtful = std::mem::take(doubtful);
         certain.extend(doubtful.into_iter().filter(|(number, _)| there.contains(&tag(*number))));
     }

@@ -122,7 +122,7 @@ pub(super) fn tag(number: u64) -> String {
     recovery_point_tag(format!("0199f0a8-0000-7000-8000-{number:012x}").parse::<RecoveryPointId>().unwrap())
 }
 
-fn node(name: &str, kind: NodeKind) -> Node {
+pub(super) fn node(name: &str, kind: NodeKind) -> Node {
     let mode = if matches!(kind, NodeKind::Dir { .. }) { 0o755 } else { 0o640 };
     Node { inode: 1, ..Node::unowned(name, kind, mode, START) }
 }

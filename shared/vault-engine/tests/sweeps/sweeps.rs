@@ -11,3 +11,4 @@ mod interleavings;
 mod invariants;
 mod model;
 mod scene;
+mod upkeep_faults;
