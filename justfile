@@ -61,3 +61,7 @@ vault-kills SEED="1" SECONDS="200":
 # memory. Fails above 50 ms at the 99th percentile.
 bench-lists POINTS="1000000" PAGES="200":
     HOLDFAST_LIST_POINTS={{ POINTS }} HOLDFAST_LIST_PAGES={{ PAGES }} cargo nextest run --release -p gateway --lib -E 'test(pages_of_a_large_vault)' --no-capture
+
+# Changed files into every decoder of a vault: no panic, and memory that is bounded by the file.
+fuzz-decoders SEED="1" ROUNDS="10000":
+    HOLDFAST_FUZZ_SEED={{ SEED }} HOLDFAST_FUZZ_ROUNDS={{ ROUNDS }} cargo nextest run -p vault-engine --lib -E 'test(no_changed_file)' --no-capture

@@ -5,6 +5,7 @@
 //!
 //! These tests are a module of the crate, because they stand in for a store.
 
+mod decoders;
 mod disk;
 mod faults;
 mod interleavings;
