@@ -124,7 +124,6 @@ impl Up {
     ///
     /// # Panics
     /// When it fails.
-    #[must_use]
     pub fn cli(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[arguments, &["--output", "json"]].concat());
         let told = String::from_utf8_lossy(&output.stderr);
