@@ -9,6 +9,7 @@ mod assignments;
 mod carry;
 mod config;
 mod control;
+mod gauges;
 mod keeper;
 mod lease;
 
@@ -30,6 +31,7 @@ use crate::work::Tools;
 
 pub(crate) use assignments::run;
 pub use config::FollowConfig;
+pub(crate) use gauges::Gauges;
 
 /// What all followers of a worker share.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ pub(crate) struct Following {
     pub(crate) places: Arc<Semaphore>,
     pub(crate) runtime: Handle,
     pub(crate) stop: CancellationToken,
+    pub(crate) gauges: Gauges,
 }
 
 /// Numbers what one holder of a lease says.

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use worker_host::{Worker, WorkerSettings, check_region};
 
 use crate::Config;
-use crate::following::{self, Following};
+use crate::following::{self, Following, Gauges};
 use crate::kept::Kept;
 use crate::work::SnapshotWork;
 
@@ -57,6 +57,7 @@ impl Service for SnapshotWorker {
             places: Arc::new(Semaphore::new(work.tools().config.follow.resources_max)),
             runtime: tokio::runtime::Handle::current(),
             stop: host.stop.clone(),
+            gauges: Gauges::default(),
         };
         worker.run_beside(Arc::new(work), following::run(Arc::new(following))).await;
         Ok(())

@@ -76,16 +76,16 @@ metric_table! {
     capture_exceptions: counter, "holdfast.capture.exceptions", "{entry}", ["resource_type", "region"];
     /// Captures that read more than had changed because changes could not be tracked.
     tracking_fallbacks: counter, "holdfast.capture.tracking_fallbacks", "{capture}", ["resource_type", "region"];
-    /// Bytes that a followed resource has written and that are not durable in the vault yet.
-    follow_lag_bytes: gauge, "holdfast.follow.lag", "By", ["resource", "region"];
-    /// Time that the newest bytes took from a followed resource until they were durable.
-    follow_delay: gauge, "holdfast.follow.delay", "ms", ["resource", "region"];
-    /// Bytes of log that a followed resource keeps for its follower.
-    follow_retained_bytes: gauge, "holdfast.follow.retained", "By", ["resource", "region"];
-    /// Whether a followed resource is about to give up the log that was not received yet, or has.
-    follow_in_danger: gauge, "holdfast.follow.in_danger", "1", ["resource", "region"];
-    /// Length of what can be restored to any second.
-    follow_window: gauge, "holdfast.follow.window", "s", ["resource", "region"];
+    /// Bytes that a followed resource has written and that are not durable in the vault yet; the worst of a worker.
+    follow_lag_bytes: gauge, "holdfast.follow.lag", "By", ["region"];
+    /// Time that the newest bytes took from a followed resource until they were durable; the worst of a worker.
+    follow_delay: gauge, "holdfast.follow.delay", "ms", ["region"];
+    /// Bytes of log that a followed resource keeps for its follower; the most of a worker.
+    follow_retained_bytes: gauge, "holdfast.follow.retained", "By", ["region"];
+    /// Whether some followed resource is about to give up the log that was not received yet, or has.
+    follow_in_danger: gauge, "holdfast.follow.in_danger", "1", ["region"];
+    /// Length of what can be restored to any second; the shortest of a worker.
+    follow_window: gauge, "holdfast.follow.window", "s", ["region"];
     /// Measured recovery time: from the restore order to the first correct read.
     rto_seconds: histogram, "holdfast.rto", "s", ["resource_type", "region"], JOB_SECONDS;
     /// Measured recovery point: age of the newest restorable and checked state.

@@ -140,6 +140,7 @@ fn live(voice: &Voice<'_>, control: &FollowControl) -> Result<(), Trouble> {
         if kept.join().is_err() {
             tracing::error!("the keeper of a follower ended with a panic; report it with the log");
         }
+        following.gauges.forget(&following.region, &follow.resource);
         followed
     });
     Ok(followed?)

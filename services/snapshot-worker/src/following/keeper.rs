@@ -17,12 +17,12 @@ use job_bus::uptime;
 use job_events::LogFollowed;
 use job_model::{Continuous, FollowState, LISTED_MAX, LogGap, RestorableInterval};
 use service_host::error_chain;
-use telemetry::KeyValue;
 use vault_engine::{Vault, VaultError, read_description};
 use vault_format::Id;
 
 use super::Voice;
 use super::control::FollowControl;
+use super::gauges::Reading;
 
 /// How often it looks whether there is something to do.
 const LOOK: Duration = Duration::from_millis(200);
@@ -202,23 +202,23 @@ impl<'a> Keeper<'a> {
         Ok(retirement.bases)
     }
 
-    fn attributes(&self) -> [KeyValue; 2] {
-        let region = KeyValue::new("region", self.voice.following.region.to_string());
-        [KeyValue::new("resource", self.voice.follow.resource.to_string()), region]
-    }
-
     fn measure(&self, status: &FollowStatus) {
-        let attributes = self.attributes();
-        let metrics = telemetry::metrics();
-        metrics.follow_lag_bytes.record(status.lag_bytes(), &attributes);
-        metrics.follow_delay.record(milliseconds(status.delay), &attributes);
-        metrics.follow_retained_bytes.record(status.slot.retained_bytes, &attributes);
-        metrics.follow_in_danger.record(u64::from(status.slot.is_in_danger()), &attributes);
+        self.note(|reading| {
+            reading.lag_bytes = status.lag_bytes();
+            reading.delay_ms = milliseconds(status.delay);
+            reading.retained_bytes = status.slot.retained_bytes;
+            reading.is_in_danger = status.slot.is_in_danger();
+        });
     }
 
     fn measure_window(&self, window: &[Interval]) {
         let seconds: i64 = window.iter().map(|interval| interval.to.duration_since(interval.from).as_secs()).sum();
-        telemetry::metrics().follow_window.record(u64::try_from(seconds).unwrap_or(0), &self.attributes());
+        self.note(|reading| reading.window_seconds = u64::try_from(seconds).ok());
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Reading)) {
+        let following = self.voice.following;
+        following.gauges.note(&following.region, &self.voice.follow.resource, change);
     }
 }
 
