@@ -55,8 +55,15 @@ impl Daemon {
     }
 
     fn start(&mut self) {
+        // Sockets of a daemon that was killed are still there, and nobody listens.
+        let sockets: Vec<PathBuf> = if self.has_guest { vec!["qmp", "nbd"] } else { vec!["qmp"] }
+            .into_iter()
+            .map(|name| self.path(name))
+            .collect();
+        for socket in &sockets {
+            let _none = std::fs::remove_file(socket);
+        }
         let qmp = self.path("qmp");
-        let _none = std::fs::remove_file(&qmp);
         let child = Command::new("qemu-storage-daemon")
             .arg("--chardev")
             .arg(format!("socket,path={},server=on,wait=off,id=monitor", qmp.display()))
@@ -71,7 +78,7 @@ impl Daemon {
             .unwrap();
         self.child = Some(child);
         let begun = Instant::now();
-        while UnixStream::connect(&qmp).is_err() {
+        while sockets.iter().any(|socket| UnixStream::connect(socket).is_err()) {
             assert!(begun.elapsed() < Duration::from_secs(20), "the daemon does not come up");
             std::thread::yield_now();
         }
