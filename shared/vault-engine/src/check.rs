@@ -7,6 +7,8 @@ mod trees;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use driver_api::Control;
 use job_model::RecoveryPointId;
@@ -17,6 +19,9 @@ pub use self::scrub::{ScrubOptions, ScrubReport};
 use self::trees::TreeWalk;
 use crate::index::Index;
 use crate::{SnapshotSummary, Vault, VaultError};
+
+/// Looks before it is believed that a blob is missing; once it is, one more is enough for the other snapshots.
+const LOOKS: u32 = 5;
 
 /// How thorough a check is.
 #[derive(Clone, Copy)]
@@ -104,6 +109,10 @@ impl CheckReport {
 pub(crate) type LostBlobs = HashSet<(BlobKind, Id)>;
 
 impl CheckReport {
+    fn misses_blobs(&self) -> bool {
+        self.findings.iter().any(|finding| finding.kind == CheckFindingKind::BlobMissing)
+    }
+
     fn add(&mut self, kind: CheckFindingKind, subject: impl Into<String>, message: impl Into<String>) {
         self.findings.push(CheckFinding { kind, subject: subject.into(), message: message.into() });
     }
@@ -175,6 +184,37 @@ struct Reading<'a> {
     control: &'a dyn Control,
 }
 
+/// Findings about a snapshot that hold at a later look as well; none when all is there by now, or the snapshot is not: it
+/// came after the index was read, or a prune took out what its writer names again, or it was forgotten.
+fn later_looks(
+    vault: &Vault,
+    snapshot: &SnapshotSummary,
+    lost: &LostBlobs,
+    looks: u32,
+    control: &dyn Control,
+) -> Result<Option<Vec<CheckFinding>>, VaultError> {
+    /// From one look to the next: a writer that has put its snapshot looks at the index at once.
+    const BETWEEN: Duration = Duration::from_millis(400);
+    let mut last = CheckReport::default();
+    for number in 0..looks {
+        if control.is_stopped() {
+            return Err(VaultError::Stopped);
+        }
+        if number > 0 {
+            thread::sleep(BETWEEN);
+        }
+        let is_there = vault.snapshots()?.readable.iter().any(|other| other.id == snapshot.id);
+        last = CheckReport::default();
+        if !is_there || TreeWalk::new(vault, vault.load_index()?, lost).is_whole(snapshot.tree, &mut last)? {
+            return Ok(None);
+        }
+        if !last.misses_blobs() {
+            break;
+        }
+    }
+    Ok(Some(last.findings))
+}
+
 fn look(vault: &Vault, index: Arc<Index>, reading: &Reading<'_>) -> Result<CheckReport, VaultError> {
     let mut report = CheckReport::default();
     for file in index.damaged() {
@@ -193,15 +233,34 @@ fn look(vault: &Vault, index: Arc<Index>, reading: &Reading<'_>) -> Result<Check
         report.add(CheckFindingKind::SnapshotDamaged, file.path, file.problem);
     }
     let mut walk = TreeWalk::new(vault, index, &lost);
+    let (mut looks, mut was_wrong) = (LOOKS, false);
+    let mut told = HashSet::new();
     for snapshot in listing.readable {
         if reading.control.is_stopped() {
             return Err(VaultError::Stopped);
         }
         report.snapshots += 1;
-        if !walk.is_whole(snapshot.tree, &mut report)? {
-            report.snapshots_affected.push(snapshot.id);
-            report.recovery_points_affected.extend(snapshot.recovery_point());
+        let mut found = CheckReport::default();
+        if walk.is_whole(snapshot.tree, &mut found)? {
+            continue;
         }
+        // What others do meanwhile looks like damage. The walk remembers what it missed, and says so once.
+        if found.misses_blobs() || was_wrong {
+            match later_looks(vault, &snapshot, &lost, looks, reading.control)? {
+                Some(findings) => (found.findings, looks) = (findings, 1),
+                None => {
+                    was_wrong = true;
+                    continue;
+                }
+            }
+        }
+        for finding in found.findings {
+            if told.insert((format!("{:?}", finding.kind), finding.subject.clone())) {
+                report.findings.push(finding);
+            }
+        }
+        report.snapshots_affected.push(snapshot.id);
+        report.recovery_points_affected.extend(snapshot.recovery_point());
     }
     Ok(report)
 }
