@@ -55,7 +55,7 @@ vault-histories SEED="1" HISTORIES="2000":
 
 # Processes that capture, copy, prune and read two vaults at once, and are killed at random instants.
 vault-kills SEED="1" SECONDS="200":
-    HOLDFAST_KILLS_SEED={{ SEED }} HOLDFAST_KILLS_SECONDS={{ SECONDS }} cargo nextest run -p vault-engine -E 'test(processes_that_are_killed)' --no-capture
+    HOLDFAST_KILLS_PRUNES=1 HOLDFAST_KILLS_SEED={{ SEED }} HOLDFAST_KILLS_SECONDS={{ SECONDS }} cargo nextest run -p vault-engine -E 'test(processes_that_are_killed)' --no-capture
 
 # Pages of 1,000 out of a million recovery points, with every filter, while facts arrive: a table of times, and the peak of
 # memory. Fails above 50 ms at the 99th percentile.
