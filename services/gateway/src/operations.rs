@@ -77,6 +77,11 @@ impl<'a> Context<'a> {
         Reply { stale_since: self.api.projection.silence().planner, ..Reply::json(body) }
     }
 
+    /// The same of an output that is written already.
+    fn listed_text(&self, body: String) -> Reply {
+        Reply { stale_since: self.api.projection.silence().planner, ..Reply::text(body) }
+    }
+
     /// An answer from the projection of the verifier's things.
     fn listed_of_verifier(&self, body: serde_json::Value) -> Reply {
         Reply { stale_since: self.api.projection.silence().verifier, ..Reply::json(body) }

@@ -9,13 +9,20 @@ pub(crate) mod testing;
 pub(crate) mod vaults;
 
 use jiff::Timestamp;
-use job_model::{Arn, CreatedBy, Lifecycle, plan_version_id};
+use job_model::{Arn, CreatedBy, Lifecycle, PlanId, RuleId, plan_version_id};
+use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// An instant: seconds since the epoch, with their fraction.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century fit into 53 bits")]
+pub(crate) fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
+
+/// An instant as a value.
 pub(crate) fn epoch(at: Timestamp) -> Value {
-    json!(at.as_millisecond() as f64 / 1000.0)
+    json!(seconds(at))
 }
 
 /// An instant that may be absent.
@@ -59,19 +66,36 @@ pub(crate) fn lifecycle(lifecycle: &Lifecycle) -> Value {
 }
 
 /// The plan and rule behind a job or a recovery point.
-pub(crate) fn created_by(by: Option<&CreatedBy>, vault: &Arn) -> Value {
-    let Some(by) = by else { return Value::Null };
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Origin<'a> {
+    backup_plan_id: PlanId,
+    backup_plan_arn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_plan_name: Option<&'a str>,
+    backup_plan_version: Uuid,
+    backup_rule_id: RuleId,
+    backup_rule_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_rule_cron: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_rule_timezone: Option<&'a str>,
+}
+
+/// What is behind a job or a recovery point of a vault.
+pub(crate) fn created_by<'a>(by: Option<&'a CreatedBy>, vault: &Arn) -> Option<Origin<'a>> {
+    let by = by?;
     let (region, account, id) = (vault.region(), vault.account(), by.plan_id);
-    compact(json!({
-        "BackupPlanId": id.to_string(),
-        "BackupPlanArn": format!("arn:aws:backup:{region}:{account}:backup-plan:{id}"),
-        "BackupPlanName": by.plan_name,
-        "BackupPlanVersion": plan_version_id(id, by.plan_version).hyphenated().to_string(),
-        "BackupRuleId": by.rule_id.to_string(),
-        "BackupRuleName": by.rule_name,
-        "BackupRuleCron": by.rule_schedule,
-        "BackupRuleTimezone": by.rule_time_zone,
-    }))
+    Some(Origin {
+        backup_plan_id: id,
+        backup_plan_arn: format!("arn:aws:backup:{region}:{account}:backup-plan:{id}"),
+        backup_plan_name: by.plan_name.as_deref(),
+        backup_plan_version: plan_version_id(id, by.plan_version),
+        backup_rule_id: by.rule_id,
+        backup_rule_name: &by.rule_name,
+        backup_rule_cron: by.rule_schedule.as_deref(),
+        backup_rule_timezone: by.rule_time_zone.as_deref(),
+    })
 }
 
 /// The key of a vault, in the shape of an ARN whose last part is the key profile.

@@ -1,33 +1,41 @@
 //! The read projection: what lists are made of. Fed by facts, rebuilt from the services when it cannot be trusted, and
 //! never the truth: whatever is decided is decided elsewhere.
 //!
-//! Things of which there are few are kept whole in memory. Recovery points and jobs lie in the store; memory holds one
-//! short entry for each (about 150 bytes), by which any filter finds the rows of a page.
+//! Things of which there are few are kept whole in memory. Of recovery points memory holds all that lists show, packed (about
+//! 200 bytes each, see [`points`]), so that a page reads nothing from the disk; of jobs one short entry each, by which any
+//! filter finds the rows of a page in the store.
 
 mod change;
+mod dictionary;
 mod feed;
 pub(crate) mod index;
+mod jobs;
+mod listed;
 mod object;
 mod pages;
+mod points;
 mod rows;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use job_model::{AccountId, Arn, Job, JobDetail, RecoveryPoint, Region};
+use job_model::{AccountId, Region};
 use parking_lot::{Mutex, RwLock};
 use state_store::{StateStore, StoreError, TransactError};
 use uuid::Uuid;
 
 pub(crate) use change::Change;
 pub(crate) use feed::follow;
+pub(crate) use listed::ListedPoint;
 pub(crate) use object::{Object, key};
 pub(crate) use pages::{JobFilter, Page, PointFilter, category};
 pub(crate) use rows::place_of_job;
 
-use index::{Entry, Index, Place};
-use rows::{FEED, FeedRow, JOBS, OBJECTS, POINTS, StoredJob, StoredObject, StoredPoint};
+use index::Place;
+use jobs::Jobs;
+use points::Points;
+use rows::{FEED, FeedRow, JOBS, OBJECTS, POINTS, StoredJob, StoredObject};
 
 /// Rows that are read from the store in one step.
 const STEP: usize = 1_000;
@@ -36,39 +44,51 @@ const FLOOR_KEPT: SignedDuration = SignedDuration::from_mins(10);
 /// Jobs are listed this long, as with AWS.
 const JOBS_LISTED: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Values of recovery points that can be filtered by.
-pub(crate) mod point_value {
-    pub(crate) const VAULT: usize = 0;
-    pub(crate) const RESOURCE: usize = 1;
-    pub(crate) const TYPE: usize = 2;
-    pub(crate) const PLAN: usize = 3;
-    pub(crate) const COUNT: usize = 4;
-}
-
-/// Values of jobs that can be filtered by.
-pub(crate) mod job_value {
-    pub(crate) const STATE: usize = 0;
-    pub(crate) const RESOURCE: usize = 1;
-    pub(crate) const TYPE: usize = 2;
-    /// Where a backup or copy goes to, where a restore comes from.
-    pub(crate) const VAULT: usize = 3;
-    pub(crate) const CATEGORY: usize = 4;
-    /// The recovery point that is copied or restored.
-    pub(crate) const SOURCE: usize = 5;
-    /// The plan of the restore test.
-    pub(crate) const TESTING_PLAN: usize = 6;
-    pub(crate) const COUNT: usize = 7;
-}
-
 #[derive(Debug, Default)]
 struct Memory {
     objects: BTreeMap<String, Arc<Object>>,
-    points: Index<{ point_value::COUNT }>,
-    jobs: Index<{ job_value::COUNT }>,
-    /// When each recovery point was made, in milliseconds: with its id, its place. Facts of deletions name the id only.
-    made: HashMap<Uuid, i64>,
-    /// Recovery points in a vault, by the vault's digest.
-    counts: HashMap<u64, u64>,
+    points: Points,
+    jobs: Jobs,
+}
+
+impl Memory {
+    fn take_over(&mut self, change: &Change, own: &AccountId, home: &Region) {
+        match change {
+            Change::Put(object) => {
+                self.objects.insert(object.key(own, home), Arc::new(object.as_ref().clone()));
+            }
+            Change::Remove(key) => {
+                self.objects.remove(key);
+            }
+            Change::PutJob(job) => self.jobs.put(job),
+            Change::PutPoint(point) => self.points.put(point),
+            Change::RemovePoint { id, vault } => self.points.remove(*id, vault),
+        }
+    }
+}
+
+/// Changes that were given to the store and are not in memory yet, in the store's order. Memory takes them over in that order,
+/// whoever is told first that they are durable: otherwise an older state of a thing could stay in memory beside a newer one
+/// on disk.
+#[derive(Debug, Default)]
+struct Underway {
+    next: u64,
+    changes: VecDeque<(u64, Arc<Vec<Change>>)>,
+}
+
+impl Underway {
+    /// Where a recovery point will stand that comes with these changes.
+    fn place_of(&self, id: Uuid) -> Option<Place> {
+        self.changes.iter().rev().find_map(|(_, changes)| place_among(changes, id))
+    }
+}
+
+/// Where a recovery point stands by the changes that put it in.
+fn place_among(changes: &[Change], id: Uuid) -> Option<Place> {
+    changes.iter().find_map(|change| match change {
+        Change::PutPoint(point) if point.id.as_uuid() == id => Some(rows::place_of_point(point)),
+        _ => None,
+    })
 }
 
 /// The projection. Clones share it.
@@ -76,6 +96,7 @@ struct Memory {
 pub(crate) struct Projection {
     store: StateStore,
     memory: Arc<RwLock<Memory>>,
+    underway: Arc<Mutex<Underway>>,
     /// What was asked for after a change: older facts about it say nothing new.
     floors: Arc<Mutex<HashMap<String, Timestamp>>>,
     /// Since when planner and verifier have not been heard; none while they are.
@@ -105,7 +126,7 @@ impl Projection {
             let rows = store.read(move |tx| tx.scan_range(&POINTS, from..vec![0xff; 40], STEP)).await?;
             let Some((last, _)) = rows.last() else { break };
             after = [last.as_slice(), &[0]].concat();
-            rows.iter().for_each(|(_, StoredPoint(point))| memory.put_point(point));
+            rows.iter().for_each(|(_, point)| memory.points.put(point));
         }
         let mut after = vec![0];
         loop {
@@ -113,11 +134,12 @@ impl Projection {
             let rows = store.read(move |tx| tx.scan_range(&JOBS, from..vec![0xff; 40], STEP)).await?;
             let Some((last, _)) = rows.last() else { break };
             after = [last.as_slice(), &[0]].concat();
-            rows.iter().for_each(|(_, StoredJob(job))| memory.put_job(job));
+            rows.iter().for_each(|(_, StoredJob(job))| memory.jobs.put(job));
         }
         Ok(Self {
             store,
             memory: Arc::new(RwLock::new(memory)),
+            underway: Arc::default(),
             floors: Arc::default(),
             silent: Arc::default(),
             own,
@@ -168,12 +190,13 @@ impl Projection {
         changes: Vec<Change>,
         position: Option<(Region, FeedRow)>,
     ) -> Result<(), TransactError<StoreError>> {
-        let gone = self.places_of_removed(&changes);
         let changes = Arc::new(changes);
-        let (rows, own, home) = (changes.clone(), self.own.clone(), self.home.clone());
-        self.store
+        let (own, home, memory, underway) =
+            (self.own.clone(), self.home.clone(), self.memory.clone(), self.underway.clone());
+        let ticket = self
+            .store
             .transact(move |tx| {
-                for change in rows.iter() {
+                for change in changes.iter() {
                     match change {
                         Change::Put(object) => {
                             let key = rows::object_key(&object.key(&own, &home));
@@ -186,20 +209,13 @@ impl Projection {
                             tx.put(&JOBS, &rows::place_of_job(job).to_bytes(), &StoredJob(job.as_ref().clone()))?;
                         }
                         Change::PutPoint(point) => {
-                            let row = StoredPoint(slim(point));
-                            tx.put(&POINTS, &rows::place_of_point(point).to_bytes(), &row)?;
+                            tx.put(&POINTS, &rows::place_of_point(point).to_bytes(), point.as_ref())?;
                         }
                         Change::RemovePoint { id, .. } => {
-                            if let Some(place) = gone.get(id) {
+                            // What is not under way any more is in memory: it goes over under memory's lock.
+                            let place = place_among(&changes, *id).or_else(|| underway.lock().place_of(*id));
+                            if let Some(place) = place.or_else(|| memory.read().points.place_of(*id)) {
                                 tx.delete(&POINTS, &place.to_bytes())?;
-                            }
-                            // It may have come and gone within these changes.
-                            for other in rows.iter() {
-                                if let Change::PutPoint(point) = other
-                                    && point.id.as_uuid() == *id
-                                {
-                                    tx.delete(&POINTS, &rows::place_of_point(point).to_bytes())?;
-                                }
                             }
                         }
                     }
@@ -207,34 +223,22 @@ impl Projection {
                 if let Some((region, row)) = &position {
                     tx.put(&FEED, region.as_str().as_bytes(), row)?;
                 }
-                Ok::<_, StoreError>(())
+                let mut underway = underway.lock();
+                underway.next += 1;
+                let ticket = underway.next;
+                underway.changes.push_back((ticket, changes));
+                Ok::<_, StoreError>(ticket)
             })
             .await?;
+        // What the store took before is durable too.
         let mut memory = self.memory.write();
-        for change in changes.iter() {
-            match change {
-                Change::Put(object) => {
-                    memory.objects.insert(object.key(&self.own, &self.home), Arc::new(object.as_ref().clone()));
-                }
-                Change::Remove(key) => {
-                    memory.objects.remove(key);
-                }
-                Change::PutJob(job) => memory.put_job(job),
-                Change::PutPoint(point) => memory.put_point(point),
-                Change::RemovePoint { id, vault } => memory.remove_point(*id, vault),
-            }
+        let mut underway = self.underway.lock();
+        while underway.changes.front().is_some_and(|(earlier, _)| *earlier <= ticket)
+            && let Some((_, changes)) = underway.changes.pop_front()
+        {
+            changes.iter().for_each(|change| memory.take_over(change, &self.own, &self.home));
         }
         Ok(())
-    }
-
-    /// Where the recovery points lie that are removed.
-    fn places_of_removed(&self, changes: &[Change]) -> HashMap<Uuid, Place> {
-        let memory = self.memory.read();
-        let removed = changes.iter().filter_map(|change| match change {
-            Change::RemovePoint { id, .. } => Some((*id, memory.place_of(*id)?)),
-            _ => None,
-        });
-        removed.collect()
     }
 
     /// Forgets jobs that are listed no more, and everything that the last rebuild did not find.
@@ -265,69 +269,6 @@ impl Projection {
             }
         }
         Ok(())
-    }
-}
-
-/// A recovery point without what lists do not show.
-fn slim(point: &RecoveryPoint) -> RecoveryPoint {
-    let mut point = point.clone();
-    point.summary.exceptions.clear();
-    point.traceparent = None;
-    point
-}
-
-impl Memory {
-    fn put_point(&mut self, point: &RecoveryPoint) {
-        let digest = |text: &str| self.points.digest(text);
-        let mut values = [0; point_value::COUNT];
-        values[point_value::VAULT] = digest(point.vault.as_str());
-        values[point_value::RESOURCE] = digest(point.resource.as_str());
-        values[point_value::TYPE] = digest(point.resource_type.as_str());
-        values[point_value::PLAN] = point.created_by.as_ref().map_or(0, |by| digest(&by.plan_id.to_string()));
-        let list = rows::points_list(point.vault.account(), point.vault.region());
-        let place = rows::place_of_point(point);
-        self.made.insert(place.id, place.at_ms);
-        if self.points.put(&list, place, Entry { values, ended_ms: None }) {
-            *self.counts.entry(values[point_value::VAULT]).or_default() += 1;
-        }
-    }
-
-    /// Where a recovery point stands in its list.
-    fn place_of(&self, id: Uuid) -> Option<Place> {
-        self.made.get(&id).map(|at_ms| Place { at_ms: *at_ms, id })
-    }
-
-    fn remove_point(&mut self, id: Uuid, vault: &Arn) {
-        let Some(place) = self.place_of(id) else { return };
-        let Some(entry) = self.points.take(&rows::points_list(vault.account(), vault.region()), &place) else { return };
-        self.made.remove(&id);
-        if let Some(count) = self.counts.get_mut(&entry.values[point_value::VAULT]) {
-            *count = count.saturating_sub(1);
-        }
-    }
-
-    fn put_job(&mut self, job: &Job) {
-        let digest = |text: &str| self.jobs.digest(text);
-        let mut values = [0; job_value::COUNT];
-        values[job_value::STATE] = digest(job.state.as_str());
-        values[job_value::RESOURCE] = digest(job.resource.as_str());
-        values[job_value::TYPE] = job.resource_type.map_or(0, |kind| digest(kind.as_str()));
-        values[job_value::CATEGORY] = digest(pages::category(job));
-        let (vault, source, testing) = match &job.detail {
-            JobDetail::Backup { vault, .. } => (Some(vault), None, None),
-            JobDetail::Copy { destination_vault, source_recovery_point, .. } => {
-                (Some(destination_vault), Some(source_recovery_point), None)
-            }
-            JobDetail::Restore { vault, recovery_point, restore_testing_plan, .. } => {
-                (Some(vault), Some(recovery_point), restore_testing_plan.as_deref())
-            }
-            _ => (None, None, None),
-        };
-        values[job_value::VAULT] = vault.map_or(0, |arn| digest(arn.as_str()));
-        values[job_value::SOURCE] = source.map_or(0, |arn| digest(arn.as_str()));
-        values[job_value::TESTING_PLAN] = testing.map_or(0, digest);
-        let entry = Entry { values, ended_ms: job.ended_at.map(Timestamp::as_millisecond) };
-        self.jobs.put(&rows::list_of_job(job), rows::place_of_job(job), entry);
     }
 }
 

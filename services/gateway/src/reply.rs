@@ -8,6 +8,31 @@ use serde_json::Value;
 /// Header that says since when a list may be out of date: the services behind it do not answer.
 pub(crate) const STALE: &str = "x-holdfast-stale-since";
 
+/// What an answer says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Value", from = "Value")]
+pub(crate) enum Output {
+    Value(Value),
+    /// JSON, of long lists: a value of it would take several times the time and the memory.
+    Text(String),
+}
+
+impl From<Value> for Output {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
+
+impl From<Output> for Value {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Value(value) => value,
+            // It was made by the serialiser that reads it here.
+            Output::Text(text) => text.parse().unwrap_or(Self::Null),
+        }
+    }
+}
+
 /// A successful answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reply {
@@ -15,7 +40,7 @@ pub(crate) struct Reply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
     /// Output; none for operations without one.
-    pub(crate) body: Option<Value>,
+    pub(crate) body: Option<Output>,
     /// Since when the projection behind it has not heard from its services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stale_since: Option<jiff::Timestamp>,
@@ -24,7 +49,12 @@ pub(crate) struct Reply {
 impl Reply {
     /// With an output.
     pub(crate) fn json(body: Value) -> Self {
-        Self { status: None, body: Some(body), stale_since: None }
+        Self { status: None, body: Some(Output::Value(body)), stale_since: None }
+    }
+
+    /// With an output that is JSON already.
+    pub(crate) fn text(body: String) -> Self {
+        Self { status: None, body: Some(Output::Text(body)), stale_since: None }
     }
 
     /// Without an output.
@@ -33,12 +63,17 @@ impl Reply {
     }
 
     /// The HTTP answer; `usual` is the operation's own status of success.
-    pub(crate) fn response(&self, usual: u16) -> Response<Body> {
-        let body = self.body.as_ref().map_or_else(Body::empty, |value| Body::from(value.to_string()));
+    pub(crate) fn response(self, usual: u16) -> Response<Body> {
+        let has_body = self.body.is_some();
+        let body = match self.body {
+            None => Body::empty(),
+            Some(Output::Value(value)) => Body::from(value.to_string()),
+            Some(Output::Text(text)) => Body::from(text),
+        };
         let mut response = Response::new(body);
         *response.status_mut() = StatusCode::from_u16(self.status.unwrap_or(usual)).unwrap_or(StatusCode::OK);
         let headers = response.headers_mut();
-        if self.body.is_some() {
+        if has_body {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if let Some(since) = self.stale_since

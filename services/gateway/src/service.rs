@@ -26,8 +26,8 @@ use crate::throttle::Throttle;
 
 /// How often old calls and jobs are forgotten.
 const UPKEEP: Duration = Duration::from_secs(3600);
-/// Page cache of the store: the rows of a large vault are read in no order.
-pub(crate) const CACHE_BYTES: u64 = 256 << 20;
+/// Page cache of the store: rows of jobs are read for pages, rows of recovery points only where they change.
+pub(crate) const CACHE_BYTES: u64 = 128 << 20;
 
 /// Answers the AWS Backup API and the native API.
 #[derive(Debug)]

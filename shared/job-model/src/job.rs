@@ -103,7 +103,7 @@ pub enum MessageCategory {
 }
 
 /// The plan and rule behind a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedBy {
     /// The plan.
     pub plan_id: PlanId,

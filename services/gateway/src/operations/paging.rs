@@ -1,5 +1,8 @@
 //! Pages of lists and their tokens.
 
+use std::cell::Cell;
+
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::Context;
@@ -7,6 +10,7 @@ use crate::decode::Input;
 use crate::fault::Fault;
 use crate::projection::Page;
 use crate::projection::index::Place;
+use crate::reply::Reply;
 
 /// Rows in a page unless the client wants fewer; AWS's most.
 const ROWS_MAX: usize = 1000;
@@ -63,6 +67,28 @@ impl Paging {
         Value::Object(output)
     }
 
+    /// The answer of a page of many rows, written without a value in between.
+    pub(super) fn rows(
+        &self,
+        context: &Context<'_>,
+        member: &'static str,
+        rows: impl Iterator<Item = impl Serialize>,
+        next: Option<Place>,
+    ) -> Result<Reply, Fault> {
+        let mut text = Vec::with_capacity(64 << 10);
+        let written = (|| {
+            let mut writer = serde_json::Serializer::new(&mut text);
+            let mut output = writer.serialize_map(None)?;
+            output.serialize_entry(member, &Rows(Cell::new(Some(rows))))?;
+            if let Some((name, token)) = self.next(context, next.map(Place::to_bytes)) {
+                output.serialize_entry(&name, &token)?;
+            }
+            output.end()
+        })();
+        written.map_err(|error| Fault::internal(error.to_string()))?;
+        Ok(context.listed_text(String::from_utf8(text).map_err(|error| Fault::internal(error.to_string()))?))
+    }
+
     /// The output of a page of rows that go by a key: ascending, or descending where `newest_first`.
     pub(super) fn by_key(
         &self,
@@ -96,6 +122,15 @@ impl Paging {
         output.insert(member.to_owned(), Value::Array(rows));
         output.extend(self.next(context, next.map(String::into_bytes)));
         Value::Object(output)
+    }
+}
+
+/// Rows that are written as they are made, once.
+struct Rows<I>(Cell<Option<I>>);
+
+impl<I: Iterator<Item: Serialize>> Serialize for Rows<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.take().into_iter().flatten())
     }
 }
 

@@ -1,17 +1,19 @@
 //! Recovery points.
 
+use std::collections::HashMap;
+
 use job_events::{Answer, DeleteRecoveryPoint, DisassociateRecoveryPoint, Query, UpdateRecoveryPointLifecycle};
-use job_model::{Arn, RecoveryPoint, RecoveryPointKind, RecoveryPointStatus, restore_metadata};
+use job_model::{Arn, RecoveryPoint, RecoveryPointKind, RecoveryPointStatus, Vault, restore_metadata};
 use serde_json::{Value, json};
 
-use super::paging::{Paging, unreadable};
+use super::paging::Paging;
 use super::plan_input::lifecycle;
 use super::vaults::own_account_only;
 use super::{Context, strict, unexpected};
 use crate::decode::Input;
 use crate::fault::Fault;
 use crate::present::{self, points as show};
-use crate::projection::{Change, PointFilter};
+use crate::projection::{Change, ListedPoint, PointFilter};
 use crate::reply::Reply;
 
 pub(super) async fn list_by_vault(context: &Context<'_>, input: &Input) -> Result<Reply, Fault> {
@@ -36,9 +38,9 @@ pub(super) async fn list_by_vault(context: &Context<'_>, input: &Input) -> Resul
         created_before: input.instant("ByCreatedBefore"),
     };
     let place = (context.account().as_str(), context.region.as_str());
-    let page = context.api.projection.points(place, &filter, paging.after(), paging.limit).await.map_err(unreadable)?;
-    let output = paging.output(context, "RecoveryPoints", page, |point| show::in_vault(point, known.as_ref(), None));
-    Ok(context.listed(output))
+    let page = context.api.projection.points(place, &filter, paging.after(), paging.limit).await;
+    let rows = page.rows.iter().map(|point| show::in_vault(point, known.as_ref()));
+    paging.rows(context, "RecoveryPoints", rows, page.next)
 }
 
 pub(super) async fn list_by_resource(context: &Context<'_>, input: &Input) -> Result<Reply, Fault> {
@@ -46,11 +48,13 @@ pub(super) async fn list_by_resource(context: &Context<'_>, input: &Input) -> Re
     let resource = context.arn("ResourceArn", input.required("ResourceArn")?)?;
     let filter = PointFilter { resource: Some(resource.to_string()), ..PointFilter::default() };
     let place = (context.account().as_str(), context.region.as_str());
-    let page = context.api.projection.points(place, &filter, paging.after(), paging.limit).await.map_err(unreadable)?;
-    let output = paging.output(context, "RecoveryPoints", page, |point| {
-        show::of_resource(point, context.known_vault(&point.vault).as_ref())
-    });
-    Ok(context.listed(output))
+    let page = context.api.projection.points(place, &filter, paging.after(), paging.limit).await;
+    let mut vaults: HashMap<&Arn, Option<Vault>> = HashMap::new();
+    for point in &page.rows {
+        vaults.entry(&point.vault).or_insert_with(|| context.known_vault(&point.vault));
+    }
+    let rows = page.rows.iter().map(|point| show::of_resource(point, vaults[&point.vault].as_ref()));
+    paging.rows(context, "RecoveryPoints", rows, page.next)
 }
 
 async fn named(context: &Context<'_>, input: &Input) -> Result<RecoveryPoint, Fault> {
@@ -69,13 +73,14 @@ pub(super) async fn describe(context: &Context<'_>, input: &Input) -> Result<Rep
     let point = named(context, input).await?;
     let source = source(context, &point).await;
     let vault = context.known_vault(&point.vault);
-    Ok(Reply::json(show::described(&point, vault.as_ref(), source.as_ref())))
+    let shown = ListedPoint::from(&point);
+    Ok(Reply::json(json!(show::described(&shown, point.storage_class, vault.as_ref(), source.as_ref()))))
 }
 
 /// Brings the projection up to date with a recovery point that was changed.
 async fn refresh(context: &Context<'_>, arn: &Arn, at: jiff::Timestamp) -> Option<RecoveryPoint> {
     let point = context.point(arn.as_str(), None).await.ok()?;
-    context.refresh(Change::PutPoint(Box::new(point.clone())), at).await;
+    context.refresh(Change::of_point(&point), at).await;
     Some(point)
 }
 
@@ -107,7 +112,7 @@ pub(super) async fn update_lifecycle(context: &Context<'_>, input: &Input) -> Re
         "BackupVaultArn": now.vault.as_str(),
         "RecoveryPointArn": now.arn.as_str(),
         "Lifecycle": present::lifecycle(&now.lifecycle),
-        "CalculatedLifecycle": show::calculated(&now),
+        "CalculatedLifecycle": show::calculated(&ListedPoint::from(&now)),
     }))))
 }
 

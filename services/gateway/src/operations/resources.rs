@@ -1,6 +1,6 @@
 //! Protected resources: those that have recovery points.
 
-use job_model::{JobKind, ResourceType};
+use job_model::{Arn, JobKind, ResourceType};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -12,18 +12,18 @@ use crate::present::{epoch, points as show};
 use crate::projection::{JobFilter, PointFilter};
 use crate::reply::Reply;
 
-async fn page(context: &Context<'_>, input: &Input, vault: Option<String>) -> Result<Reply, Fault> {
+fn page(context: &Context<'_>, input: &Input, vault: Option<&Arn>) -> Result<Reply, Fault> {
     let paging = Paging::read(context, "protected-resources", input)?;
     let place = (context.account().as_str(), context.region.as_str());
-    let protected = context.api.projection.protected(place, vault).await.map_err(unreadable)?;
-    let rows = protected
-        .iter()
-        .map(|protected| (protected.newest.resource.to_string(), Value::Object(show::protected(&protected.newest))));
+    let after = paging.after_key().and_then(|key| key.parse().ok());
+    // One more than fits says whether there is another page.
+    let newest = context.api.projection.protected(place, vault, after.as_ref(), paging.limit + 1);
+    let rows = newest.iter().map(|newest| (newest.resource.to_string(), Value::Object(show::protected(newest))));
     Ok(context.listed(paging.by_key(context, "Results", rows.collect(), false)))
 }
 
 pub(super) async fn list(context: &Context<'_>, input: &Input) -> Result<Reply, Fault> {
-    page(context, input, None).await
+    page(context, input, None)
 }
 
 pub(super) async fn list_by_vault(context: &Context<'_>, input: &Input) -> Result<Reply, Fault> {
@@ -32,14 +32,14 @@ pub(super) async fn list_by_vault(context: &Context<'_>, input: &Input) -> Resul
     if context.known_vault(&vault).is_none() {
         context.vault(&vault).await?;
     }
-    page(context, input, Some(vault.to_string())).await
+    page(context, input, Some(&vault))
 }
 
 pub(super) async fn describe(context: &Context<'_>, input: &Input) -> Result<Reply, Fault> {
     let resource = context.arn("ResourceArn", input.required("ResourceArn")?)?;
     let place = (context.account().as_str(), context.region.as_str());
     let filter = PointFilter { resource: Some(resource.to_string()), ..PointFilter::default() };
-    let newest = context.api.projection.points(place, &filter, None, 1).await.map_err(unreadable)?;
+    let newest = context.api.projection.points(place, &filter, None, 1).await;
     let newest = newest.rows.into_iter().next();
     let newest = newest.ok_or_else(|| Fault::not_found(format!("`{resource}` has no recovery point here")))?;
     let mut output = show::protected(&newest);

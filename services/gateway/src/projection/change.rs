@@ -4,6 +4,7 @@ use job_events::{Fact, ScanRow};
 use job_model::{AccountId, Arn, Job, RecoveryPoint, Region};
 use uuid::Uuid;
 
+use super::listed::ListedPoint;
 use super::object::{Object, key};
 
 /// One change of the projection.
@@ -16,12 +17,17 @@ pub(crate) enum Change {
     /// A job as it is now.
     PutJob(Box<Job>),
     /// A recovery point as it is now.
-    PutPoint(Box<RecoveryPoint>),
+    PutPoint(Box<ListedPoint>),
     /// A recovery point that is gone.
     RemovePoint { id: Uuid, vault: Arn },
 }
 
 impl Change {
+    /// A recovery point as it is now.
+    pub(crate) fn of_point(point: &RecoveryPoint) -> Self {
+        Self::PutPoint(Box::new(point.into()))
+    }
+
     /// What it is about: changes of the same subject come in order.
     pub(crate) fn subject(&self, own: &AccountId, home: &Region) -> String {
         match self {
@@ -40,8 +46,8 @@ pub(crate) fn of_fact(fact: Fact, own: &AccountId) -> Option<Change> {
     match fact {
         Fact::JobChanged(f) => Some(Change::PutJob(Box::new(f.job))),
         Fact::JobNoted(f) => Some(Change::PutJob(Box::new(f.job))),
-        Fact::RecoveryPointCreated(f) => Some(Change::PutPoint(Box::new(f.recovery_point))),
-        Fact::RecoveryPointChanged(f) => Some(Change::PutPoint(Box::new(f.recovery_point))),
+        Fact::RecoveryPointCreated(f) => Some(Change::of_point(&f.recovery_point)),
+        Fact::RecoveryPointChanged(f) => Some(Change::of_point(&f.recovery_point)),
         Fact::RecoveryPointDeleted(f) => removed_point(&f.recovery_point, f.vault),
         Fact::VaultChanged(f) => put(Object::Vault(f.vault)),
         Fact::VaultRemoved(f) => Some(Change::Remove(key::vault(&f.vault))),
@@ -79,7 +85,7 @@ pub(crate) fn of_row(row: ScanRow) -> Change {
         ScanRow::Plan(plan) => put(Object::Plan(*plan)),
         ScanRow::Selection(selection) => put(Object::Selection(*selection)),
         ScanRow::Job(job) => Change::PutJob(job),
-        ScanRow::RecoveryPoint(point) => Change::PutPoint(point),
+        ScanRow::RecoveryPoint(point) => Change::of_point(&point),
         ScanRow::LegalHold(hold) => put(Object::LegalHold(*hold)),
         ScanRow::RegionSettings(settings) => put(Object::RegionSettings(*settings)),
         ScanRow::GlobalSettings(settings) => put(Object::GlobalSettings(*settings)),

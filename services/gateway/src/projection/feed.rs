@@ -261,29 +261,21 @@ impl Follower {
     }
 
     async fn forget_unseen(&self, objects: &HashSet<String>, rows_seen: &HashSet<Uuid>) -> Result<(), Trouble> {
-        let (keys, points, jobs): (Vec<Change>, Vec<Place>, Vec<(String, Place)>) = {
+        let (keys, points, jobs): (Vec<Change>, Vec<Change>, Vec<(String, Place)>) = {
             let memory = self.projection.memory.read();
             let is_testing_plan = |object: &Object| matches!(object, Object::TestingPlan(_));
             let keys =
                 memory.objects.iter().filter(|(key, object)| !objects.contains(*key) && !is_testing_plan(object));
-            let points = memory.points.places().filter(|(_, place)| !rows_seen.contains(&place.id));
+            let points = memory.points.not_among(rows_seen).into_iter();
             let jobs = memory.jobs.places().filter(|(_, place)| !rows_seen.contains(&place.id));
             (
                 keys.map(|(key, _)| Change::Remove(key.clone())).collect(),
-                points.map(|(_, place)| place).collect(),
+                points.map(|(id, vault)| Change::RemovePoint { id, vault }).collect(),
                 jobs.map(|(list, place)| (list.to_owned(), place)).collect(),
             )
         };
-        for step in keys.chunks(STEP) {
+        for step in keys.chunks(STEP).chain(points.chunks(STEP)) {
             self.projection.apply(step.to_vec(), None).await?;
-        }
-        for step in points.chunks(STEP) {
-            let points = self.projection.points_at(step.to_vec()).await.map_err(state_store::TransactError::Store)?;
-            let gone = points
-                .into_iter()
-                .map(|point| Change::RemovePoint { id: point.id.as_uuid(), vault: point.vault })
-                .collect();
-            self.projection.apply(gone, None).await?;
         }
         Ok(self.projection.forget_jobs(jobs).await?)
     }

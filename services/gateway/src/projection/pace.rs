@@ -1,10 +1,12 @@
 //! How fast lists are: pages of 1,000 of a vault's recovery points, through the whole answer of the API (signature, decoding,
 //! filter, rows, JSON) but the socket, with a store on disk and facts arriving meanwhile.
 //!
-//! In CI some thousands of points, to see that it works; `just bench-lists` measures a million, in a release build.
+//! In CI some thousands of points, to see that it works; `just bench-lists` measures a million, in a release build. What a page
+//! takes of the processors is measured apart, with nothing else in the process, so that it can be judged on a machine that
+//! does other things too.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
@@ -19,7 +21,9 @@ use crate::scene::{self, point};
 use crate::service::CACHE_BYTES;
 
 /// What a page of 1,000 may take at the 99th percentile.
-const LIMIT: Duration = Duration::from_millis(50);
+const LIMIT_MS: f64 = 50.0;
+/// Where the wall clock of this test begins.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 const LIST: &str = "/backup-vaults/main/recovery-points/?maxResults=1000";
 
 fn number(variable: &str, usual: u64) -> u64 {
@@ -37,7 +41,7 @@ async fn fill(api: &Arc<Api>, points: u64) {
     api.projection.apply(vec![Change::Put(Box::new(Object::Vault(scene::vault())))], None).await.unwrap();
     for begin in (0..points).step_by(1000) {
         let batch = begin..(begin + 1000).min(points);
-        let changes = batch.map(|number| Change::PutPoint(Box::new(point(number)))).collect();
+        let changes = batch.map(|number| Change::of_point(&point(number))).collect();
         api.projection.apply(changes, None).await.unwrap();
     }
 }
@@ -46,22 +50,34 @@ async fn fill(api: &Arc<Api>, points: u64) {
 async fn facts(api: Arc<Api>, points: u64, stop: CancellationToken) {
     let mut next = 0;
     while !stop.is_cancelled() {
-        let changes = (0..20).map(|n| Change::PutPoint(Box::new(point((next + n) % points)))).collect();
+        let changes = (0..20).map(|n| Change::of_point(&point((next + n) % points))).collect();
         api.projection.apply(changes, None).await.unwrap();
         next += 20;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
+/// Processor time of all threads of this process.
+fn processor_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec.try_into().unwrap(), now.tv_nsec.try_into().unwrap())
+}
+
+/// How many processes of the machine ran or waited for a processor, over 1, 5 and 15 minutes.
+fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+    load.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
 /// A page: how long it took, its rows, the token of the next one.
-async fn page(api: &Arc<Api>, target: &str) -> (Duration, usize, Option<String>) {
-    let began = Instant::now();
+async fn page(api: &Arc<Api>, target: &str, clock: fn() -> Duration) -> (Duration, usize, Option<String>) {
+    let began = clock();
     let response = scene::ask(api, "GET", target, b"").await;
     assert_eq!(response.status(), StatusCode::OK, "{target}");
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-    let took = began.elapsed();
+    let took = clock() - began;
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    let rows = body["RecoveryPoints"].as_array().unwrap().len();
+    let rows = ["RecoveryPoints", "Results"].iter().find_map(|member| body[member].as_array()).unwrap().len();
     (took, rows, body["NextToken"].as_str().map(str::to_owned))
 }
 
@@ -88,7 +104,44 @@ fn filters(points: u64) -> Vec<Filter> {
             "the list of a resource",
             Box::new(move |n| format!("/resources/{}/recovery-points/?maxResults=1000", resource(n))),
         ),
+        ("protected resources", Box::new(|_| "/resources/?maxResults=1000".to_owned())),
     ]
+}
+
+/// What pages of one filter took, in order.
+struct Taken {
+    times: Vec<Duration>,
+    rows: usize,
+}
+
+impl Taken {
+    /// In milliseconds.
+    fn at(&self, percent: usize) -> f64 {
+        self.times[(self.times.len() * percent).div_ceil(100).saturating_sub(1)].as_secs_f64() * 1000.0
+    }
+}
+
+/// Pages one after the other, as a client reads them; at the end from the start, for another value.
+async fn read(
+    api: &Arc<Api>,
+    target: &dyn Fn(u64) -> String,
+    rounds: u64,
+    random: &mut SmallRng,
+    clock: fn() -> Duration,
+) -> Taken {
+    let (mut times, mut rows) = (Vec::new(), 0);
+    let mut next = None::<(String, String)>;
+    for _ in 0..rounds {
+        let (first, token) =
+            next.take().unwrap_or_else(|| (target(random.random_range(0..scene::RESOURCES)), String::new()));
+        let target = if token.is_empty() { first.clone() } else { format!("{first}&nextToken={token}") };
+        let (took, count, token) = page(api, &target, clock).await;
+        times.push(took);
+        rows += count;
+        next = token.map(|token| (first, token));
+    }
+    times.sort();
+    Taken { times, rows }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,40 +159,40 @@ async fn pages_of_a_large_vault_are_fast_with_any_filter() {
     let began = Instant::now();
     fill(&api, points).await;
     let filled = began.elapsed();
+    let began = load();
     let stop = CancellationToken::new();
     let busy = tokio::spawn(facts(api.clone(), points, stop.clone()));
-    let mut table = String::from("| filter | pages | rows | p50 ms | p99 ms |\n|---|--:|--:|--:|--:|\n");
-    let mut slow = Vec::new();
-    for (name, target) in filters(points) {
-        let (mut times, mut rows) = (Vec::new(), 0);
-        let mut next = None::<(String, String)>;
-        for _ in 0..rounds {
-            // Pages one after the other, as a client reads them; at the end from the start, for another value.
-            let (first, token) =
-                next.take().unwrap_or_else(|| (target(random.random_range(0..scene::RESOURCES)), String::new()));
-            let target = if token.is_empty() { first.clone() } else { format!("{first}&nextToken={token}") };
-            let (took, count, token) = page(&api, &target).await;
-            times.push(took);
-            rows += count;
-            next = token.map(|token| (first, token));
-        }
-        times.sort();
-        let at = |percent: usize| times[(times.len() * percent).div_ceil(100).saturating_sub(1)];
-        let ms = |took: Duration| took.as_secs_f64() * 1000.0;
-        let _ = writeln!(table, "| {name} | {} | {rows} | {:.1} | {:.1} |", times.len(), ms(at(50)), ms(at(99)));
-        if at(99) > LIMIT {
-            slow.push(name);
-        }
+    let mut wall = Vec::new();
+    for (_, target) in filters(points) {
+        let since_start = || Instant::now().duration_since(*START);
+        wall.push(read(&api, &target, rounds, &mut random, since_start).await);
     }
     stop.cancel();
     busy.await.unwrap();
+    let mut table = String::from(
+        "| filter | pages | rows | p50 ms | p99 ms | processor p50 ms | processor p99 ms |\n|---|--:|--:|--:|--:|--:|--:|\n",
+    );
+    let mut slow = Vec::new();
+    for ((name, target), wall) in filters(points).into_iter().zip(wall) {
+        let alone = read(&api, &target, rounds, &mut random, processor_time).await;
+        let (pages, rows) = (wall.times.len(), wall.rows);
+        let (p50, p99, processor_p50, processor_p99) = (wall.at(50), wall.at(99), alone.at(50), alone.at(99));
+        let _ = writeln!(
+            table,
+            "| {name} | {pages} | {rows} | {p50:.1} | {p99:.1} | {processor_p50:.1} | {processor_p99:.1} |"
+        );
+        if p99 > LIMIT_MS {
+            slow.push(name);
+        }
+    }
     let peak = peak_bytes();
     println!("{points} recovery points (seed {seed}), filled in {:.0} s\n\n{table}", filled.as_secs_f64());
+    println!("load of the machine {began} before, {} after", load());
     println!("peak memory {} MiB; before the first point {} MiB", peak >> 20, before >> 20);
     // A build that is not optimised, on a machine that does other things too, says nothing about time.
     if !cfg!(debug_assertions) {
-        assert!(slow.is_empty(), "slower than {LIMIT:?} at the 99th percentile: {slow:?}");
-        let allowed = before + 2 * CACHE_BYTES + points * 400;
+        assert!(slow.is_empty(), "slower than {LIMIT_MS} ms at the 99th percentile: {slow:?}");
+        let allowed = before + 2 * CACHE_BYTES + points * 300;
         assert!(peak <= allowed, "{peak} bytes of memory where {allowed} are allowed");
     }
     drop(api);

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use job_model::{AccountId, Arn, Job, JobKind, JobState, MessageCategory, RecoveryPoint, Region};
+use job_model::{AccountId, Arn, Job, JobKind, JobState, MessageCategory, Region};
 use state_store::StoreError;
 
-use super::index::{Place, Wanted};
+use super::Projection;
+use super::index::Place;
+use super::listed::ListedPoint;
 use super::object::Object;
-use super::rows::{self, JOBS, POINTS, StoredJob, StoredPoint};
-use super::{Projection, job_value, point_value};
+use super::rows::{self, JOBS, StoredJob};
 
 /// Which recovery points are wanted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,28 +50,6 @@ pub(crate) struct Page<T> {
     pub(crate) next: Option<Place>,
 }
 
-/// A resource that has recovery points.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Protected {
-    /// Its newest recovery point.
-    pub(crate) newest: RecoveryPoint,
-}
-
-fn ms(at: Option<Timestamp>) -> Option<i64> {
-    at.map(Timestamp::as_millisecond)
-}
-
-impl PointFilter {
-    fn takes(&self, point: &RecoveryPoint) -> bool {
-        let equal = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
-        let plan = point.created_by.as_ref().map(|by| by.plan_id.to_string());
-        equal(&self.vault, point.vault.as_str())
-            && equal(&self.resource, point.resource.as_str())
-            && equal(&self.resource_type, point.resource_type.as_str())
-            && equal(&self.plan, plan.as_deref().unwrap_or_default())
-    }
-}
-
 impl JobFilter {
     fn takes(&self, job: &Job) -> bool {
         let equal = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
@@ -101,34 +80,10 @@ impl Projection {
         filter: &PointFilter,
         after: Option<Place>,
         limit: usize,
-    ) -> Result<Page<RecoveryPoint>, StoreError> {
+    ) -> Page<ListedPoint> {
         let list = rows::points_list(account, region);
-        let (memory, wanted_by) = (self.memory.clone(), filter.clone());
-        let places = blocking(move || {
-            let memory = memory.read();
-            let digest = |text: &Option<String>| text.as_deref().map(|text| memory.points.digest(text));
-            let mut wanted =
-                Wanted { created: (ms(wanted_by.created_after), ms(wanted_by.created_before)), ..Wanted::default() };
-            wanted.values[point_value::VAULT] = digest(&wanted_by.vault);
-            wanted.values[point_value::RESOURCE] = digest(&wanted_by.resource);
-            wanted.values[point_value::TYPE] = digest(&wanted_by.resource_type);
-            wanted.values[point_value::PLAN] = digest(&wanted_by.plan);
-            memory.points.page(&list, &wanted, after, limit + 1)
-        })
-        .await;
-        let (places, next) = cut(places, limit);
-        let mut rows = self.points_at(places).await?;
-        rows.retain(|point| filter.takes(point));
-        Ok(Page { rows, next })
-    }
-
-    /// The recovery points at these places; those that are gone meanwhile are left out.
-    pub(super) async fn points_at(&self, places: Vec<Place>) -> Result<Vec<RecoveryPoint>, StoreError> {
-        let read = move |tx: &state_store::Tx<'_>| {
-            let rows = places.iter().map(|place| tx.get(&POINTS, &place.to_bytes()));
-            rows.filter_map(Result::transpose).map(|row| row.map(|StoredPoint(point)| point)).collect()
-        };
-        self.store.read(read).await
+        let (memory, filter) = (self.memory.clone(), filter.clone());
+        blocking(move || memory.read().points.page(&list, &filter, after, limit)).await
     }
 
     /// A page of an account's jobs of a kind in a region, newest first.
@@ -141,64 +96,34 @@ impl Projection {
         limit: usize,
     ) -> Result<Page<Job>, StoreError> {
         let list = rows::jobs_list(account, region, kind);
-        let mut after = after;
-        let mut rows: Vec<Job> = Vec::new();
-        loop {
-            let (memory, wanted_by, name, left) =
-                (self.memory.clone(), filter.clone(), list.clone(), limit - rows.len());
-            let places = blocking(move || {
-                let memory = memory.read();
-                let wanted = wanted_jobs(&memory.jobs, &wanted_by);
-                memory.jobs.page(&name, &wanted, after, left + 1)
-            })
-            .await;
-            let (places, next) = cut(places, left);
-            let read = move |tx: &state_store::Tx<'_>| {
-                let rows = places.iter().map(|place| tx.get(&JOBS, &place.to_bytes()));
-                rows.filter_map(Result::transpose)
-                    .map(|row| row.map(|StoredJob(job)| job))
-                    .collect::<Result<Vec<_>, _>>()
-            };
-            rows.extend(self.store.read(read).await?.into_iter().filter(|job| filter.takes(job)));
-            after = next;
-            // Only the parent is not in the index; a page that it thinned out is filled up, as far as one step goes.
-            if next.is_none() || filter.parent.is_none() || rows.len() >= limit {
-                return Ok(Page { rows, next });
-            }
-        }
+        let (memory, wanted) = (self.memory.clone(), filter.clone());
+        let mut places = blocking(move || memory.read().jobs.page(&list, &wanted, after, limit + 1)).await;
+        let more = places.len() > limit;
+        places.truncate(limit);
+        let next = places.last().copied().filter(|_| more);
+        let read = move |tx: &state_store::Tx<'_>| {
+            let rows = places.iter().map(|place| tx.get(&JOBS, &place.to_bytes()));
+            rows.filter_map(Result::transpose).map(|row| row.map(|StoredJob(job)| job)).collect::<Result<Vec<_>, _>>()
+        };
+        let mut rows = self.store.read(read).await?;
+        rows.retain(|job| filter.takes(job));
+        Ok(Page { rows, next })
     }
 
-    /// The resources of an account in a region that have recovery points, each with its newest one, by a stable order.
-    pub(crate) async fn protected(
+    /// The newest recovery point of each resource of an account in a region, or of a vault there, by the resources' ARNs.
+    pub(crate) fn protected(
         &self,
         (account, region): (&str, &str),
-        vault: Option<String>,
-    ) -> Result<Vec<Protected>, StoreError> {
-        let list = rows::points_list(account, region);
-        let memory = self.memory.clone();
-        let places = blocking(move || {
-            let memory = memory.read();
-            let mut wanted = Wanted::default();
-            wanted.values[point_value::VAULT] = vault.as_deref().map(|vault| memory.points.digest(vault));
-            let mut newest: HashMap<u64, Place> = HashMap::new();
-            for (place, entry) in memory.points.newest_first(&list, &wanted, None) {
-                newest.entry(entry.values[point_value::RESOURCE]).or_insert(place);
-            }
-            newest.into_values().collect::<Vec<_>>()
-        })
-        .await;
-        let mut found = Vec::new();
-        for step in places.chunks(super::STEP) {
-            found.extend(self.points_at(step.to_vec()).await?);
-        }
-        found.sort_by(|a, b| a.resource.cmp(&b.resource));
-        Ok(found.into_iter().map(|newest| Protected { newest }).collect())
+        vault: Option<&Arn>,
+        after: Option<&Arn>,
+        limit: usize,
+    ) -> Vec<ListedPoint> {
+        self.memory.read().points.protected(&rows::points_list(account, region), vault, after, limit)
     }
 
     /// How many recovery points a vault holds.
     pub(crate) fn count_in(&self, vault: &Arn) -> u64 {
-        let memory = self.memory.read();
-        memory.counts.get(&memory.points.digest(vault.as_str())).copied().unwrap_or(0)
+        self.memory.read().points.count_in(vault)
     }
 
     /// Things whose keys begin so, in the order of their keys.
@@ -249,31 +174,6 @@ impl Projection {
             }
         }
     }
-}
-
-fn wanted_jobs(index: &super::index::Index<{ job_value::COUNT }>, filter: &JobFilter) -> Wanted<{ job_value::COUNT }> {
-    let digest = |text: &Option<String>| text.as_deref().map(|text| index.digest(text));
-    let mut wanted = Wanted {
-        created: (ms(filter.created_after), ms(filter.created_before)),
-        ended: (ms(filter.ended_after), ms(filter.ended_before)),
-        ..Wanted::default()
-    };
-    wanted.values[job_value::STATE] = digest(&filter.state);
-    wanted.values[job_value::RESOURCE] = digest(&filter.resource);
-    wanted.values[job_value::TYPE] = digest(&filter.resource_type);
-    wanted.values[job_value::VAULT] = digest(&filter.vault);
-    wanted.values[job_value::CATEGORY] = digest(&filter.category);
-    wanted.values[job_value::SOURCE] = digest(&filter.source);
-    wanted.values[job_value::TESTING_PLAN] = digest(&filter.testing_plan);
-    wanted
-}
-
-/// A page of one more than wanted: what there is of it, and where the next one begins.
-fn cut(mut places: Vec<Place>, limit: usize) -> (Vec<Place>, Option<Place>) {
-    let more = places.len() > limit;
-    places.truncate(limit);
-    let next = places.last().copied().filter(|_| more);
-    (places, next)
 }
 
 /// A pass over many entries, where it does not hold up others.

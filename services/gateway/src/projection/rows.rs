@@ -1,11 +1,12 @@
 //! The projection's tables.
 
-use job_model::{AccountId, Job, RecoveryPoint, Region};
+use job_model::{AccountId, Job, Region};
 use serde::{Deserialize, Serialize};
 use state_store::{Record, Table};
 use uuid::Uuid;
 
 use super::index::Place;
+use super::listed::ListedPoint;
 use super::object::Object;
 
 macro_rules! stored {
@@ -23,7 +24,7 @@ macro_rules! stored {
     };
 }
 
-stored!(StoredPoint(RecoveryPoint), StoredJob(Job), StoredObject(Object),);
+stored!(StoredJob(Job), StoredObject(Object));
 
 /// How far the facts of a region were followed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ impl Record for FeedRow {
     const VERSION: u8 = 1;
 }
 
-pub(super) const POINTS: Table<StoredPoint> = Table::new("recovery-points");
+pub(super) const POINTS: Table<ListedPoint> = Table::new("recovery-points");
 pub(super) const JOBS: Table<StoredJob> = Table::new("jobs");
 pub(super) const OBJECTS: Table<StoredObject> = Table::new("objects");
 pub(super) const FEED: Table<FeedRow> = Table::new("feed");
@@ -51,7 +52,7 @@ pub(super) fn object_key(key: &str) -> [u8; 16] {
 }
 
 /// Where a recovery point stands in lists.
-pub(crate) fn place_of_point(point: &RecoveryPoint) -> Place {
+pub(crate) fn place_of_point(point: &ListedPoint) -> Place {
     Place { at_ms: point.created_at.as_millisecond(), id: point.id.as_uuid() }
 }
 

@@ -47,7 +47,7 @@ fn change_of(told: &Told) -> Change {
 async fn listed(projection: &Projection) -> Vec<Uuid> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = projection.points((ACCOUNT, REGION), &PointFilter::default(), after, 3).await.unwrap();
+        let page = projection.points((ACCOUNT, REGION), &PointFilter::default(), after, 3).await;
         all.extend(page.rows.iter().map(|point| point.id.as_uuid()));
         after = page.next;
         if after.is_none() {
@@ -93,11 +93,45 @@ proptest! {
     }
 }
 
+/// Many at once change the same few points, as callers and facts do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn memory_and_disk_agree_whoever_is_told_first_that_a_change_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = state_store::StoreConfig::new(dir.path().join("gateway"));
+    let opened = tokio::task::spawn_blocking(move || StateStore::open(&config)).await.unwrap().unwrap();
+    let projection = scene::projection(opened.store.clone()).await;
+    let all = |projection: Projection| async move {
+        projection.points((ACCOUNT, REGION), &PointFilter::default(), None, 100).await.rows
+    };
+    for round in 0..40u64 {
+        let tasks = (0..16u64).map(|task| {
+            let projection = projection.clone();
+            tokio::spawn(async move {
+                let number = task % 3;
+                let change = if (round + task).is_multiple_of(4) {
+                    change_of(&Told::Gone(number))
+                } else {
+                    let mut point = point(number);
+                    point.status_message = Some(format!("round {round} task {task}"));
+                    Change::of_point(&point)
+                };
+                projection.apply(vec![change], None).await.unwrap();
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        let stored = scene::projection(opened.store.clone()).await;
+        assert_eq!(all(projection.clone()).await, all(stored).await, "round {round}");
+    }
+    opened.store.close().await;
+}
+
 /// An API around these points in its vault.
 async fn api_with(numbers: impl Iterator<Item = u64>) -> Arc<crate::http::Api> {
     let (api, _) = scene::api(StateStore::in_memory()).await;
     let mut changes = vec![Change::Put(Box::new(Object::Vault(scene::vault())))];
-    changes.extend(numbers.map(|number| Change::PutPoint(Box::new(point(number)))));
+    changes.extend(numbers.map(|number| Change::of_point(&point(number))));
     api.projection.apply(changes, None).await.unwrap();
     api
 }
