@@ -65,6 +65,24 @@ fn a_pattern_holds_for_the_whole_value() {
     assert_eq!(decode("PUT", path, "", &Value::Null).unwrap_err().context.as_deref(), Some("BackupVaultName"));
 }
 
+#[test]
+fn what_aws_takes_beside_its_pattern_is_taken_where_it_is_documented_and_nowhere_else() {
+    for list in ["/backup-jobs", "/copy-jobs", "/restore-jobs"] {
+        let read = decode("GET", list, "accountId=%2A", &Value::Null).unwrap();
+        assert_eq!(read.text("ByAccountId"), Some("*"));
+        for other in ["accountId=ANY", "accountId=%2A%2A", "accountId=12"] {
+            let fault = decode("GET", list, other, &Value::Null).unwrap_err();
+            assert_eq!(fault.context.as_deref(), Some("ByAccountId"), "{list}?{other}");
+        }
+    }
+    for value in ["ANY", "AGGREGATE_ALL"] {
+        let query = format!("AccountId={value}");
+        assert!(decode("GET", "/audit/backup-job-summaries", &query, &Value::Null).is_ok(), "{value}");
+    }
+    let fault = decode("GET", "/audit/backup-job-summaries", "AccountId=%2A", &Value::Null).unwrap_err();
+    assert_eq!(fault.context.as_deref(), Some("AccountId"));
+}
+
 /// JSON of any shape, with names of the model in it so that the checks go deep.
 fn any_json() -> impl Strategy<Value = Value> {
     let names = ["BackupPlan", "Rules", "RuleName", "Lifecycle", "DeleteAfterDays", "Tags", "GlobalSettings", "x"];

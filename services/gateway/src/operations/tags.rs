@@ -32,8 +32,15 @@ pub(super) fn tags(input: &Input, member: &str) -> BTreeMap<String, String> {
 
 fn target(context: &Context<'_>, input: &Input) -> Result<Arn, Fault> {
     let arn = context.arn("ResourceArn", input.required("ResourceArn")?)?;
-    let foreign = !arn.account().is_empty() && arn.account() != context.account().as_str();
-    if foreign { Err(Fault::not_found(format!("`{arn}` does not exist"))) } else { Ok(arn) }
+    if !arn.account().is_empty() && arn.account() != context.account().as_str() {
+        return Err(Fault::not_found(format!("`{arn}` does not exist")));
+    }
+    // AWS's words. What names no region is of all of them.
+    if !arn.region().is_empty() && arn.region() != context.region.as_str() {
+        let problem = format!("Invalid ARN: {arn}. Expected region is {}", context.region);
+        return Err(Fault::invalid("ResourceArn", problem));
+    }
+    Ok(arn)
 }
 
 pub(super) async fn list(context: &Context<'_>, input: &Input) -> Result<Reply, Fault> {
@@ -71,4 +78,38 @@ async fn change(context: &Context<'_>, request: ChangeTags) -> Result<Reply, Fau
         context.refresh(Change::Put(Box::new(Object::Plan(plan))), at).await;
     }
     Ok(Reply::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use state_store::StateStore;
+
+    use crate::scene::{self, ACCOUNT, REGION, ask, json_of};
+
+    /// The path of the tags of a vault in a region.
+    fn path(operation: &str, region: &str) -> String {
+        format!("/{operation}/arn%3Aaws%3Abackup%3A{region}%3A{ACCOUNT}%3Abackup-vault%3Amain")
+    }
+
+    #[tokio::test]
+    async fn tags_are_read_and_changed_at_their_own_region_only() {
+        let (api, _) = scene::api(StateStore::in_memory()).await;
+        let calls: [(&str, &str, &[u8]); 3] = [
+            ("GET", "tags", b""),
+            ("POST", "tags", br#"{"Tags":{"team":"storage"}}"#),
+            ("POST", "untag", br#"{"TagKeyList":["team"]}"#),
+        ];
+        for (method, operation, body) in calls {
+            let response = ask(&api, method, &path(operation, "us-east-1"), body).await;
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{method} {operation}");
+            assert_eq!(response.headers()["x-amzn-errortype"], "InvalidParameterValueException");
+            let message = json_of(response).await["Message"].as_str().unwrap().to_owned();
+            assert!(message.contains(&format!("Expected region is {REGION}")), "{message}");
+            // At its own region it is the planner's turn, and there is none here.
+            let response = ask(&api, method, &path(operation, REGION), body).await;
+            let message = json_of(response).await["Message"].as_str().unwrap().to_owned();
+            assert!(message.contains("is not served here"), "{method} {operation}: {message}");
+        }
+    }
 }
