@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use job_events::{Answer, CoverageAnswer, CoverageRow, ForecastRun};
-use job_model::{AccountId, Arn, JobDetail, JobState, RecoveryPoint, Resource, VerdictStatus};
+use job_model::{AccountId, Arn, JobDetail, JobState, Resource};
 use schedule::Schedule;
 
 use crate::answer::refused;
@@ -129,21 +129,6 @@ pub(super) fn coverage(
             return refused("InvalidParameterValueException", "after", "not the `next` of a page before".to_owned());
         }
     };
-    let mut newest: BTreeMap<&Arn, &RecoveryPoint> = BTreeMap::new();
-    let mut proven: BTreeMap<&Arn, Timestamp> = BTreeMap::new();
-    for point in state.points.values().map(|row| &row.point) {
-        let slot = newest.entry(&point.resource).or_insert(point);
-        if slot.created_at < point.created_at {
-            *slot = point;
-        }
-        if let Some(verdict) = &point.last_verdict
-            && verdict.status == VerdictStatus::Successful
-            && verdict.judged_at >= since
-        {
-            let slot = proven.entry(&point.resource).or_insert(verdict.judged_at);
-            *slot = verdict.judged_at.max(*slot);
-        }
-    }
     let plans = state.current_plans();
     let protected: BTreeSet<&Arn> = plans
         .iter()
@@ -152,13 +137,14 @@ pub(super) fn coverage(
         .collect();
     let mut answer = CoverageAnswer::default();
     for resource in state.resources.values().filter(|resource| is_of(resource, settings, account)) {
+        let newest = state.points.of(&resource.arn).next_back().map(|row| &row.point);
         let row = CoverageRow {
             resource: resource.arn.clone(),
             resource_type: resource.resource_type,
             protected: protected.contains(&resource.arn),
-            newest_point_at: newest.get(&resource.arn).map(|point| point.created_at),
-            bytes: newest.get(&resource.arn).map(|point| point.summary.size_bytes),
-            proven_at: proven.get(&resource.arn).copied(),
+            newest_point_at: newest.map(|point| point.created_at),
+            bytes: newest.map(|point| point.summary.size_bytes),
+            proven_at: state.points.proven_at(&resource.arn).filter(|at| *at >= since),
         };
         answer.resources += 1;
         answer.protected += u64::from(row.protected);

@@ -10,7 +10,7 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &DeleteVault) -> Result<Accep
     let vault = step.vault("vault", &request.vault).map_err(|_| gone())?;
     step.permitted("backup:DeleteBackupVault", vault)?;
     let name = vault.name.clone();
-    let points = step.state.points.values().filter(|row| row.point.vault == request.vault).count();
+    let points = step.state.points.count_in(&request.vault);
     if points > 0 {
         return Err(Refusal::request(
             "vault",

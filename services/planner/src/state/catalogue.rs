@@ -1,10 +1,10 @@
-//! The recovery points, and the ones of each resource in the order of their making: what is asked for most is found
-//! without looking at the points of others.
+//! The recovery points, the ones of each resource in the order of their making, and what is counted of them, kept in step:
+//! what is asked for most is found without looking at the points of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use job_model::{Arn, RecoveryPointId};
+use job_model::{Arn, RecoveryPointId, VerdictStatus};
 
 use super::{PointRow, Shelf};
 
@@ -16,10 +16,41 @@ type Place = (Timestamp, RecoveryPointId, Arn);
 pub(crate) struct Catalogue {
     rows: Shelf<Arn, PointRow>,
     of_resource: BTreeMap<Arn, BTreeSet<Place>>,
+    /// How many points each vault holds that holds any.
+    in_vault: BTreeMap<Arn, usize>,
+    /// By resource: when its points were last proven restorable. Only points whose last restore test succeeded are here.
+    proven: BTreeMap<Arn, BTreeSet<(Timestamp, Arn)>>,
 }
 
 fn place(row: &PointRow) -> Place {
     (row.point.created_at, row.point.id, row.point.arn.clone())
+}
+
+/// When a point was proven restorable.
+fn proof(row: &PointRow) -> Option<(Timestamp, Arn)> {
+    let verdict = row.point.last_verdict.as_ref()?;
+    (verdict.status == VerdictStatus::Successful).then(|| (verdict.judged_at, row.point.arn.clone()))
+}
+
+/// Puts a value into a set of sets.
+fn put_in<T: Ord>(sets: &mut BTreeMap<Arn, BTreeSet<T>>, key: &Arn, value: T) {
+    match sets.get_mut(key) {
+        Some(set) => {
+            set.insert(value);
+        }
+        None => {
+            sets.insert(key.clone(), BTreeSet::from([value]));
+        }
+    }
+}
+
+/// Takes a value out of a set of sets, which holds no empty ones.
+fn take_out<T: Ord>(sets: &mut BTreeMap<Arn, BTreeSet<T>>, key: &Arn, value: &T) {
+    let Some(set) = sets.get_mut(key) else { return };
+    set.remove(value);
+    if set.is_empty() {
+        sets.remove(key);
+    }
 }
 
 impl Catalogue {
@@ -41,19 +72,20 @@ impl Catalogue {
     }
 
     pub(crate) fn put(&mut self, arn: Arn, row: PointRow) {
-        self.forget_place(&arn);
-        self.note_place(&row);
+        self.forget(&arn);
+        self.note(&row);
         self.rows.put(arn, row);
     }
 
     pub(crate) fn remove(&mut self, arn: &Arn) -> Option<PointRow> {
-        self.forget_place(arn);
+        self.forget(arn);
         self.rows.remove(arn)
     }
 
     /// Puts a point that came from the store: not a change.
     pub(crate) fn load(&mut self, arn: Arn, row: PointRow) {
-        self.note_place(&row);
+        self.forget(&arn);
+        self.note(&row);
         self.rows.load(arn, row);
     }
 
@@ -78,23 +110,38 @@ impl Catalogue {
         places.filter_map(|(_, _, arn)| self.rows.get(arn))
     }
 
-    fn note_place(&mut self, row: &PointRow) {
-        match self.of_resource.get_mut(&row.point.resource) {
-            Some(places) => {
-                places.insert(place(row));
-            }
-            None => {
-                self.of_resource.insert(row.point.resource.clone(), BTreeSet::from([place(row)]));
-            }
+    /// How many points a vault holds.
+    pub(crate) fn count_in(&self, vault: &Arn) -> usize {
+        self.in_vault.get(vault).copied().unwrap_or(0)
+    }
+
+    /// When a point of the resource was last proven restorable, as far as such points are still there.
+    pub(crate) fn proven_at(&self, resource: &Arn) -> Option<Timestamp> {
+        self.proven.get(resource)?.last().map(|(judged_at, _)| *judged_at)
+    }
+
+    fn note(&mut self, row: &PointRow) {
+        put_in(&mut self.of_resource, &row.point.resource, place(row));
+        *self.in_vault.entry(row.point.vault.clone()).or_default() += 1;
+        if let Some(proof) = proof(row) {
+            put_in(&mut self.proven, &row.point.resource, proof);
         }
     }
 
-    fn forget_place(&mut self, arn: &Arn) {
+    fn forget(&mut self, arn: &Arn) {
         let Some(row) = self.rows.get(arn) else { return };
-        let Some(places) = self.of_resource.get_mut(&row.point.resource) else { return };
-        places.remove(&place(row));
-        if places.is_empty() {
-            self.of_resource.remove(&row.point.resource);
+        take_out(&mut self.of_resource, &row.point.resource, &place(row));
+        if let Some(count) = self.in_vault.get_mut(&row.point.vault) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_vault.remove(&row.point.vault);
+            }
+        }
+        if let Some(proof) = proof(row) {
+            take_out(&mut self.proven, &row.point.resource, &proof);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
