@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use driver_api::{Control, ReadError, SnapshotReader};
 use job_model::Progress;
-use vault_format::{BlobKind, Id, NodeKind, OpenedBlob};
+use vault_format::{BlobKind, Id, NodeKind, OpenedBlob, decode_tree};
 
 use crate::error::chain;
-use crate::ranges::{Wanted, read_all};
+use crate::ranges::{Gaps, Wanted, read_all, read_blob_as};
 use crate::vault::RECOVERY_POINT_TAG;
 use crate::{DamageMet, Reader, Vault, VaultError, WriteStats, Writer};
+
+/// Of what is fetched for a copy, at most one part in so many lies between what is needed.
+const GAPS_SHARE: u64 = 100;
 
 /// What to copy.
 pub struct CopyRequest<'a> {
@@ -72,27 +75,22 @@ pub fn copy_snapshot(request: &CopyRequest<'_>) -> Result<Copied, VaultError> {
         return Ok(Copied { snapshot_id: earlier.id, already_there: true, stats: WriteStats::default(), damage: None });
     }
     let writer = request.destination.writer(request.control)?;
-    let missing = find_missing(&reader, &writer, request.control)?;
-    let bytes_total = missing.iter().map(|wanted| u64::from(wanted.location.blob.plain_length())).sum();
+    let missing = transfer_trees(&reader, &writer, request)?;
+    let trees = writer.stats();
+    let bytes_total: u64 = missing.iter().map(|wanted| u64::from(wanted.location.blob.plain_length())).sum();
     let items_total = missing.len() as u64;
     request.control.advance(Progress {
-        bytes_total: Some(bytes_total),
-        items_total: Some(items_total),
+        bytes_total: Some(trees.bytes_new + bytes_total),
+        items_total: Some(trees.blobs_new + items_total),
         ..Progress::default()
     });
+    let sealed: u64 = missing.iter().map(|wanted| u64::from(wanted.location.blob.length)).sum();
+    let gaps = Gaps::AtMost(sealed / GAPS_SHARE);
     let index = Arc::clone(reader.index());
     let transfer = |same: &[Wanted<()>], opened: &OpenedBlob<'_>| {
-        let blob = same[0].location.blob;
-        writer.store_encoded(blob.kind, blob.id, opened.stored, opened.raw_length, opened.plaintext.len())?;
-        request.control.advance(Progress {
-            bytes_done: opened.plaintext.len() as u64,
-            bytes_read: opened.stored.len() as u64,
-            items_done: 1,
-            ..Progress::default()
-        });
-        Ok(())
+        Ok(store(&writer, BlobKind::Data, same[0].location.blob.id, opened, request.control)?)
     };
-    read_all(request.source, &index, missing, request.parallelism.max(1), request.control, &transfer)
+    read_all(request.source, &index, missing, gaps, request.parallelism.max(1), request.control, &transfer)
         .map_err(|error| from_read(error, request.snapshot_id))?;
     snapshot.parent = None;
     snapshot.original.get_or_insert(request.snapshot_id);
@@ -101,39 +99,60 @@ pub fn copy_snapshot(request: &CopyRequest<'_>) -> Result<Copied, VaultError> {
     Ok(Copied { snapshot_id, already_there: false, stats, damage })
 }
 
-/// Walks all trees of the snapshot, verifying them, and collects what the destination lacks.
-fn find_missing(
+/// Stores a blob of the source under the destination's key.
+fn store(
+    writer: &Writer<'_>,
+    kind: BlobKind,
+    id: Id,
+    opened: &OpenedBlob<'_>,
+    control: &dyn Control,
+) -> Result<(), VaultError> {
+    writer.store_encoded(kind, id, opened.stored, opened.raw_length, opened.plaintext.len())?;
+    control.advance(Progress {
+        bytes_done: opened.plaintext.len() as u64,
+        bytes_read: opened.stored.len() as u64,
+        items_done: 1,
+        ..Progress::default()
+    });
+    Ok(())
+}
+
+/// Walks all trees of the snapshot, verifying them; stores those that the destination lacks, so that none is fetched twice,
+/// and collects the content that it lacks.
+fn transfer_trees(
     reader: &Reader<'_>,
     writer: &Writer<'_>,
-    control: &dyn Control,
+    request: &CopyRequest<'_>,
 ) -> Result<Vec<Wanted<()>>, VaultError> {
+    let index = reader.index();
     let mut seen: HashSet<(BlobKind, Id)> = HashSet::new();
     let mut wanted = Vec::new();
     let mut open = vec![reader.root()];
-    let mut want = |kind, id: Id| -> Result<bool, VaultError> {
-        if !seen.insert((kind, id)) {
-            return Ok(false);
-        }
-        if !writer.has(kind, &id) {
-            let location = reader.index().find(kind, &id).next();
-            let location = location.ok_or_else(|| from_read(ReadError::Missing { id }, id))?;
-            wanted.push(Wanted { location, note: () });
-        }
-        Ok(true)
-    };
     while let Some(id) = open.pop() {
-        if control.is_stopped() {
+        if request.control.is_stopped() {
             return Err(VaultError::Stopped);
         }
-        if !want(BlobKind::Tree, id)? {
+        if !seen.insert((BlobKind::Tree, id)) {
             continue;
         }
-        for node in reader.tree(&id).map_err(|error| from_read(error, id))?.nodes {
+        let is_missing = !writer.has(BlobKind::Tree, &id);
+        let taken = read_blob_as(request.source, index, BlobKind::Tree, &id, |opened| {
+            if is_missing {
+                store(writer, BlobKind::Tree, id, opened, request.control)?;
+            }
+            let damaged = |error| VaultError::Damaged { what: format!("tree {id}"), problem: chain(&error) };
+            decode_tree(opened.plaintext).map_err(damaged)
+        });
+        for node in taken.map_err(|error| from_read(error, id))??.nodes {
             match node.kind {
                 NodeKind::Dir { subtree } => open.push(subtree),
                 NodeKind::File { content, .. } => {
                     for blob in content {
-                        want(BlobKind::Data, blob)?;
+                        if seen.insert((BlobKind::Data, blob)) && !writer.has(BlobKind::Data, &blob) {
+                            let location = index.find(BlobKind::Data, &blob).next();
+                            let location = location.ok_or_else(|| from_read(ReadError::Missing { id: blob }, blob))?;
+                            wanted.push(Wanted { location, note: () });
+                        }
                     }
                 }
                 _ => {}

@@ -31,11 +31,11 @@
 //! | blobs that a writer stores | about 80 for each, until it ends |
 //! | a writer | 5 packs of 16 to 24 MiB: two that are filled, two that are sent, one that waits |
 //! | each thread that cuts content | 128 KiB for small files, up to 12 MiB for large ones, and room for one chunk of at most 8 MiB compressed |
-//! | each thread of a fetch or a copy | one range of at most 4 MiB (or one blob) and two blobs; a fetch of many files has two threads for each processor, at most 8 |
+//! | each thread of a fetch or a copy | one range of at most 4 MiB, of a vault in a directory 512 KiB (or one blob), and two blobs; a fetch has two threads for each processor, at most 8 |
 //! | trees that a reader keeps | those of 4 MiB of JSON |
 //! | a fetch | 100 for each span that is asked for |
 //! | a copy | 33 for each blob of the snapshot, and 64 for each that is transferred |
-//! | a check | up to 180 for each blob in the index; with reading, one pack for each of at most 4 threads |
+//! | a check | up to 180 for each blob in the index; with reading, one pack for each of at most 4 threads, of a vault in a directory 512 KiB and two blobs |
 //! | a prune | 70 for each blob that snapshots need and 50 for each in the index; with packing anew also what a writer and a copy take |
 //!
 //! # Which operations go together

@@ -13,10 +13,21 @@ use crate::Vault;
 use crate::index::{Index, Location, pack_path};
 use crate::store::StoreError;
 
-/// Longest range of a pack that is read at once, in bytes; one blob may be longer.
+/// Longest range of a pack that is read at once, in bytes, where a request costs time; one blob may be longer.
 const RANGE_BYTES_MAX: u32 = 4 << 20;
+/// The same where it does not.
+pub(crate) const NEAR_RANGE_BYTES_MAX: u32 = 512 << 10;
 /// Bytes between two blobs that are rather read than skipped.
 const GAP_BYTES_MAX: u32 = 128 << 10;
+
+/// How much may be read that nobody wants, so that fewer requests are made.
+#[derive(Clone, Copy)]
+pub(crate) enum Gaps {
+    /// Every gap that takes less time than a request.
+    Short,
+    /// At most so many bytes in all, the shortest gaps first: for what has to cross a network.
+    AtMost(u64),
+}
 
 /// A blob that somebody wants, and the wanter's note on it.
 pub(crate) struct Wanted<T> {
@@ -33,12 +44,19 @@ pub(crate) fn read_all<T: Sync + Send>(
     vault: &Vault,
     index: &Index,
     mut wanted: Vec<Wanted<T>>,
+    gaps: Gaps,
     threads: usize,
     control: &dyn Control,
     take: &Take<'_, T>,
 ) -> Result<(), ReadError> {
     wanted.sort_unstable_by_key(|wanted| (wanted.location.pack, wanted.location.blob.offset));
-    let ranges = plan(&wanted);
+    let gap_bytes_max = match gaps {
+        Gaps::Short => GAP_BYTES_MAX,
+        Gaps::AtMost(bytes) => gap_within(&wanted, bytes),
+    };
+    let range_bytes_max = if vault.store().is_near() { NEAR_RANGE_BYTES_MAX } else { RANGE_BYTES_MAX };
+    let place = |wanted: &Wanted<T>| (wanted.location.pack, wanted.location.blob);
+    let ranges = plan(&wanted, place, gap_bytes_max, range_bytes_max);
     let next = AtomicUsize::new(0);
     let ended = AtomicBool::new(false);
     let failure = Mutex::new(None);
@@ -68,27 +86,51 @@ pub(crate) fn read_all<T: Sync + Send>(
     failure.into_inner().map_or(Ok(()), Err)
 }
 
-/// Cuts the sorted list into ranges to be read at once.
-fn plan<T>(wanted: &[Wanted<T>]) -> Vec<Range<usize>> {
+/// The longest gap such that all that are not longer have at most so many bytes together.
+fn gap_within<T>(wanted: &[Wanted<T>], bytes: u64) -> u32 {
+    let mut gaps: Vec<u32> = Vec::new();
+    for pair in wanted.windows(2) {
+        let [before, after] = [pair[0].location, pair[1].location];
+        let gap = after.blob.offset.saturating_sub(before.blob.offset + before.blob.length);
+        if before.pack == after.pack && (1..=GAP_BYTES_MAX).contains(&gap) {
+            gaps.push(gap);
+        }
+    }
+    gaps.sort_unstable();
+    let (mut longest, mut sum) = (0, 0);
+    for same in gaps.chunk_by(|a, b| a == b) {
+        sum += u64::from(same[0]) * same.len() as u64;
+        if sum > bytes {
+            break;
+        }
+        longest = same[0];
+    }
+    longest
+}
+
+/// Cuts a list, sorted by pack and offset, into ranges to be read at once.
+pub(crate) fn plan<T>(
+    sorted: &[T],
+    place: impl Fn(&T) -> (u32, PackedBlob),
+    gap_bytes_max: u32,
+    range_bytes_max: u32,
+) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
-    let mut begin: u32 = 0;
-    let mut end: u32 = 0;
-    for (at, Wanted { location, .. }) in wanted.iter().enumerate() {
-        let PackedBlob { offset, length, .. } = location.blob;
-        let joins = ranges.last().is_some_and(|range| {
-            wanted[range.start].location.pack == location.pack
-                && offset.saturating_sub(end) <= GAP_BYTES_MAX
-                && (offset + length).saturating_sub(begin) <= RANGE_BYTES_MAX
-        });
+    let (mut open, mut begin, mut end) = (0, 0, 0);
+    for (at, item) in sorted.iter().enumerate() {
+        let (pack, PackedBlob { offset, length, .. }) = place(item);
         match ranges.last_mut() {
-            Some(range) if joins => {
+            Some(range)
+                if open == pack
+                    && offset.saturating_sub(end) <= gap_bytes_max
+                    && (offset + length).saturating_sub(begin) <= range_bytes_max =>
+            {
                 range.end = at + 1;
                 end = end.max(offset + length);
             }
             _ => {
                 ranges.push(at..at + 1);
-                begin = offset;
-                end = offset + length;
+                (open, begin, end) = (pack, offset, offset + length);
             }
         }
     }

@@ -17,7 +17,7 @@ use self::trees::TreeCache;
 use crate::error::chain;
 use crate::index::Index;
 use crate::locks::Lock;
-use crate::ranges::{Wanted, read_all, read_blob};
+use crate::ranges::{Gaps, Wanted, read_all, read_blob};
 use crate::{Vault, VaultError};
 
 /// Most threads of one fetch.
@@ -111,11 +111,9 @@ impl SnapshotReader for Reader<'_> {
             }
         }
         let processors = thread::available_parallelism().map_or(2, NonZero::get);
-        // Where many files are made, threads wait for the file system's journal, and others have work meanwhile. Writers of
-        // one file only wait for each other.
-        let threads = if requests.len() > 1 { 2 * processors } else { processors };
-        let threads = threads.clamp(2, FETCH_THREADS_MAX);
-        read_all(self.vault, &self.index, wanted, threads, control, &|places, opened| {
+        // Threads wait for the disk or for the file system's journal, and others have work meanwhile.
+        let threads = (2 * processors).clamp(2, FETCH_THREADS_MAX);
+        read_all(self.vault, &self.index, wanted, Gaps::Short, threads, control, &|places, opened| {
             for Wanted { note: (file, BlobSpan { id, offset, length }), .. } in places {
                 if opened.plaintext.len() != *length as usize {
                     let problem = format!("it has {} bytes where {length} are wanted", opened.plaintext.len());

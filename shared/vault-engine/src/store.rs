@@ -145,6 +145,12 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Whether a request costs no more than the bytes it brings: then little is read at once, so that it is still in the
+    /// processor's cache when it is decrypted.
+    fn is_near(&self) -> bool {
+        false
+    }
+
     /// All files below a directory, in no order; none when the directory is not there.
     fn list(&self, directory: &str) -> Result<Vec<Listed>, StoreError>;
 

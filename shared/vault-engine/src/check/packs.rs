@@ -8,7 +8,7 @@ use std::thread;
 
 use job_model::Progress;
 use parking_lot::Mutex;
-use vault_format::{BlobKind, BlobOpener, Id, PackedBlob, decode_pack_header, pack_header_length};
+use vault_format::{BlobKind, BlobOpener, Id, PACK_TRAILER_BYTES, PackedBlob, decode_pack_header, pack_header_length};
 
 use super::{CheckFindingKind, CheckReport, LostBlobs, Reading};
 use crate::error::chain;
@@ -18,7 +18,9 @@ use crate::{Vault, VaultError, ranges};
 
 /// Longest pack that is read, in bytes. restic makes none of more than 128 MiB.
 const PACK_BYTES_MAX: u64 = 256 << 20;
-/// Most packs in memory at the same time.
+/// Bytes at the end of a pack in which most headers are.
+const TAIL_BYTES: u32 = 16 << 10;
+/// Most packs that are read at the same time.
 const THREADS_MAX: usize = 4;
 
 struct Seen<'a> {
@@ -130,13 +132,8 @@ fn check_pack(
         }
         return Ok(());
     }
-    let Buffers { bytes, opener } = buffers;
-    let read = match usize::try_from(size).ok().filter(|_| size <= PACK_BYTES_MAX) {
-        Some(length) => vault.store().get_range_into(&path, 0, length, bytes),
-        None => Err(StoreError::TooLarge { path: path.clone(), found: size, limit: PACK_BYTES_MAX }),
-    };
-    match read {
-        Ok(()) => {}
+    let Read { header, unsound } = match read_pack(vault, &path, size, blobs, buffers) {
+        Ok(read) => read,
         Err(error @ (StoreError::NotFound { .. } | StoreError::Short { .. } | StoreError::TooLarge { .. })) => {
             done(false);
             let mut seen = seen.lock();
@@ -145,20 +142,13 @@ fn check_pack(
             return Ok(());
         }
         Err(error) => return Err(error.when("read a pack")),
-    }
-    let header = read_header(vault, bytes, blobs);
-    let mut unsound = Vec::new();
-    let opened = ranges::open_all(vault, opener, bytes, 0, blobs, |number, opened| {
-        unsound.extend(opened.err().map(|problem| (blobs[number], problem)));
-        Ok::<_, Infallible>(())
-    });
-    let Ok(()) = opened;
+    };
     // Where header and blobs are authentic and nothing else is there, every byte was looked at, and a digest of the whole
-    // could tell nothing more. It was decrypted in place, so it is read again.
+    // could tell nothing more. For that it is read again.
     let mut header = header;
     if header != Ok(Covers::All) || !unsound.is_empty() {
-        let again = vault.store().get_range_into(&path, 0, bytes.len(), bytes);
-        let found = again.map(|()| Id::of(bytes)).map_err(|error| error.when("read a pack"))?;
+        let again = vault.store().get_range_into(&path, 0, size as usize, &mut buffers.bytes);
+        let found = again.map(|()| Id::of(&buffers.bytes)).map_err(|error| error.when("read a pack"))?;
         if found != pack.id {
             header = Err(format!("its SHA-256 is {found}"));
         }
@@ -166,7 +156,7 @@ fn check_pack(
     done(header.is_ok() && unsound.is_empty());
     let mut seen = seen.lock();
     seen.report.packs_read += 1;
-    seen.report.bytes_read += bytes.len() as u64;
+    seen.report.bytes_read += size;
     if let Err(problem) = header {
         seen.report.add(CheckFindingKind::PackDamaged, &path, problem);
     }
@@ -178,7 +168,7 @@ fn check_pack(
         seen.unsound.insert((blob.kind, blob.id));
     }
     drop(seen);
-    reading.control.advance(Progress { bytes_read: bytes.len() as u64, items_done: 1, ..Progress::default() });
+    reading.control.advance(Progress { bytes_read: size, items_done: 1, ..Progress::default() });
     Ok(())
 }
 
@@ -189,12 +179,73 @@ enum Covers {
     Some,
 }
 
-/// Whether the pack's own header lists what the index lists, and whether it lists more.
-fn read_header(vault: &Vault, bytes: &[u8], blobs: &[PackedBlob]) -> Result<Covers, String> {
-    let size = bytes.len() as u64;
-    let (rest, trailer) = bytes.split_last_chunk().ok_or("it is shorter than a pack can be")?;
-    let length = pack_header_length(*trailer, size).map_err(|error| chain(&error))?;
-    let mut header = rest[rest.len() - length..].to_vec();
+/// What a pack holds.
+struct Read {
+    header: Result<Covers, String>,
+    /// Blobs that are not what the index says, and how that shows.
+    unsound: Vec<(PackedBlob, String)>,
+}
+
+/// Reads a pack: whole where a request costs time, else piece by piece.
+fn read_pack(
+    vault: &Vault,
+    path: &str,
+    size: u64,
+    blobs: &[PackedBlob],
+    buffers: &mut Buffers,
+) -> Result<Read, StoreError> {
+    let Buffers { bytes, opener } = buffers;
+    let too_large = || StoreError::TooLarge { path: path.to_owned(), found: size, limit: PACK_BYTES_MAX };
+    let length = u32::try_from(size).ok().filter(|_| size <= PACK_BYTES_MAX).ok_or_else(too_large)?;
+    let is_near = vault.store().is_near();
+    let read = |from: u32, to: u32, bytes: &mut Vec<u8>| {
+        vault.store().get_range_into(path, from.into(), (to - from) as usize, bytes)
+    };
+    read(if is_near { length.saturating_sub(TAIL_BYTES) } else { 0 }, length, bytes)?;
+    let header = match header_length(bytes, size) {
+        Ok(header) if header > bytes.len() => {
+            read(length - header as u32, length, bytes)?;
+            read_header(vault, bytes, size, blobs)
+        }
+        Ok(_) => read_header(vault, bytes, size, blobs),
+        Err(problem) => Err(problem),
+    };
+    let mut unsound = Vec::new();
+    let mut judge = |blobs: &[PackedBlob], begin: u32, bytes: &mut [u8]| {
+        let opened = ranges::open_all(vault, opener, bytes, begin, blobs, |number, opened| {
+            unsound.extend(opened.err().map(|problem| (blobs[number], problem)));
+            Ok::<_, Infallible>(())
+        });
+        let Ok(()) = opened;
+    };
+    if !is_near {
+        judge(blobs, 0, bytes);
+        return Ok(Read { header, unsound });
+    }
+    // Sorted by their offsets: those that end beyond the pack may lie between others.
+    let (within, beyond): (Vec<PackedBlob>, Vec<PackedBlob>) =
+        blobs.iter().copied().partition(|blob| u64::from(blob.offset) + u64::from(blob.length) <= size);
+    for part in ranges::plan(&within, |blob| (0, *blob), 0, ranges::NEAR_RANGE_BYTES_MAX) {
+        let part = &within[part];
+        let end = part.iter().map(|blob| blob.offset + blob.length).max().unwrap_or(0);
+        read(part[0].offset, end, bytes)?;
+        judge(part, part[0].offset, bytes);
+    }
+    unsound.extend(beyond.into_iter().map(|blob| (blob, "it lies beyond the end of its pack".to_owned())));
+    Ok(Read { header, unsound })
+}
+
+/// Bytes that the header takes at the end of a pack, its length included. `tail` is the end of the pack.
+fn header_length(tail: &[u8], size: u64) -> Result<usize, String> {
+    let trailer = tail.last_chunk().ok_or("it is shorter than a pack can be")?;
+    Ok(pack_header_length(*trailer, size).map_err(|error| chain(&error))? + PACK_TRAILER_BYTES)
+}
+
+/// Whether the pack's own header lists what the index lists, and whether it lists more. `tail` is the end of the pack and
+/// has all of the header.
+fn read_header(vault: &Vault, tail: &[u8], size: u64, blobs: &[PackedBlob]) -> Result<Covers, String> {
+    let length = header_length(tail, size)?;
+    let mut header = tail[tail.len() - length..tail.len() - PACK_TRAILER_BYTES].to_vec();
     let header = vault.key().open_in_place(&mut header).map_err(|error| format!("its header: {error}"))?;
     let listed = decode_pack_header(header, size).map_err(|error| format!("its header: {error}"))?;
     let own: HashSet<_> = listed.iter().map(|blob| (blob.kind, blob.id, blob.offset, blob.length)).collect();

@@ -13,7 +13,7 @@ use super::{PruneOptions, PruneReport};
 use crate::error::chain;
 use crate::index::{pack_path, read_index};
 use crate::locks::{Lock, Operation};
-use crate::ranges::{Wanted, read_all};
+use crate::ranges::{Gaps, Wanted, read_all};
 use crate::{Vault, VaultError, Writer, index_files};
 
 /// Threads that read packs which are packed anew; each holds one range.
@@ -324,11 +324,12 @@ fn repack(
             survey.index.find(*kind, id).find(|location| location.pack as usize == number)
         };
         let wanted = blobs.iter().filter_map(here).map(|location| Wanted { location, note: () }).collect();
-        let read = read_all(vault, &survey.index, wanted, REPACK_THREADS, options.control, &|same, opened| {
-            let blob = same[0].location.blob;
-            writer.store_encoded(blob.kind, blob.id, opened.stored, opened.raw_length, opened.plaintext.len())?;
-            Ok(())
-        });
+        let read =
+            read_all(vault, &survey.index, wanted, Gaps::Short, REPACK_THREADS, options.control, &|same, opened| {
+                let blob = same[0].location.blob;
+                writer.store_encoded(blob.kind, blob.id, opened.stored, opened.raw_length, opened.plaintext.len())?;
+                Ok(())
+            });
         match read {
             Ok(()) => {
                 leaving.insert(pack.id);

@@ -12,7 +12,7 @@ use vault_format::{BlobKind, Id, IndexedPack, NodeKind, decode_tree};
 
 use crate::error::chain;
 use crate::index::{Index, Location, read_pack_header};
-use crate::ranges::{Wanted, read_all};
+use crate::ranges::{Gaps, Wanted, read_all};
 use crate::{Vault, VaultError};
 
 /// Most threads that read trees.
@@ -119,7 +119,7 @@ impl Survey {
                 }
             }
             let below = Mutex::new((Vec::new(), mem::take(&mut self.needed)));
-            let read = read_all(vault, &self.index, wanted, threads, control, &|same, opened| {
+            let read = read_all(vault, &self.index, wanted, Gaps::Short, threads, control, &|same, opened| {
                 let id = same[0].location.blob.id;
                 let tree = decode_tree(opened.plaintext)
                     .map_err(|error| ReadError::Damaged { what: format!("tree {id}"), problem: chain(&error) })?;

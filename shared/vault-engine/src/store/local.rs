@@ -168,6 +168,10 @@ impl Store for LocalStore {
         }
     }
 
+    fn is_near(&self) -> bool {
+        true
+    }
+
     fn list(&self, directory: &str) -> Result<Vec<Listed>, StoreError> {
         let mut found = Vec::new();
         let mut open = vec![self.root.join(directory)];

@@ -131,6 +131,8 @@ pub(super) struct Client {
     /// Which of its calls, counted from 0, goes wrong, and how.
     fault: Option<(u64, Failure)>,
     calls: AtomicU64,
+    fetched: AtomicU64,
+    sent: AtomicU64,
     hit: Mutex<Option<String>>,
     interruption: Mutex<Option<Interruption>>,
 }
@@ -157,6 +159,8 @@ impl Client {
             disk: Arc::clone(disk),
             fault,
             calls: AtomicU64::new(0),
+            fetched: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             hit: Mutex::new(None),
             interruption: Mutex::new(None),
         })
@@ -170,6 +174,11 @@ impl Client {
     /// How many calls it made.
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that it read and bytes that it wrote.
+    pub(super) fn moved(&self) -> (u64, u64) {
+        (self.fetched.load(Ordering::SeqCst), self.sent.load(Ordering::SeqCst))
     }
 
     /// The call that went wrong or was interrupted, if it was reached and could go wrong that way.
@@ -209,6 +218,7 @@ impl Client {
 
     fn write(&self, path: &str, bytes: Bytes, replace: bool) -> Result<bool, StoreError> {
         let effect = self.meet("put", path)?;
+        self.sent.fetch_add(bytes.len() as u64, Ordering::SeqCst);
         let mut contents = self.disk.contents.lock();
         if !replace && contents.visible.contains_key(path) {
             return Ok(false);
@@ -270,6 +280,7 @@ impl Store for Client {
         if bytes.len() as u64 > limit {
             return Err(StoreError::TooLarge { path: path.to_owned(), found: bytes.len() as u64, limit });
         }
+        self.fetched.fetch_add(bytes.len() as u64, Ordering::SeqCst);
         Ok(maybe_flipped(bytes.to_vec(), effect))
     }
 
@@ -278,6 +289,7 @@ impl Store for Client {
         let needed = offset + length as u64;
         let range = usize::try_from(offset).unwrap()..usize::try_from(needed).unwrap();
         let part = bytes.get(range).ok_or_else(|| StoreError::Short { path: path.to_owned(), needed })?;
+        self.fetched.fetch_add(part.len() as u64, Ordering::SeqCst);
         Ok(maybe_flipped(part.to_vec(), effect))
     }
 

@@ -12,4 +12,5 @@ mod interleavings;
 mod invariants;
 mod model;
 mod scene;
+mod transfers;
 mod upkeep_faults;
