@@ -18,6 +18,7 @@ mod reader;
 mod restore;
 mod stream;
 mod tracking;
+mod uncached;
 mod write_back;
 mod writer;
 
@@ -33,5 +34,6 @@ pub use stream::{
     BuildStream, LookAtStream, PieceSpan, StreamCommitted, StreamContent, StreamSource, StreamState, StreamStore,
 };
 pub use tracking::{Tracking, TrackingSettings};
+pub use uncached::{Uncached, reserve};
 pub use write_back::write_back_while;
 pub use writer::{CaptureWriter, Chunking, FileContent, WriteError};

@@ -33,9 +33,10 @@
 //!
 //! # Restores
 //!
-//! An image file is built beside its place and renamed when it is whole; zeros are holes in it. A block device is written in
-//! place, after everything that will be written was read from the vault once without error; what is right already is
-//! neither read from the vault nor written.
+//! An image file is built beside its place and renamed when it is whole and on the disk; zeros are holes in it. Content goes
+//! past the page cache where the file system can do that: what is restored is rarely read at once, and would push out what is.
+//! A block device is written in place, after everything that will be written was read from the vault once without error; what
+//! is right already is neither read from the vault nor written.
 
 mod capture;
 mod check;

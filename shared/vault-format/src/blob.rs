@@ -159,7 +159,7 @@ pub struct BlobToOpen<'a> {
 /// Opens blobs one after the other, or two at a time, with buffers of its own for what is decompressed. One per thread.
 pub struct BlobOpener {
     decompressor: zstd::bulk::Decompressor<'static>,
-    buffers: [Vec<u8>; 2],
+    buffers: [PlainBuffer; 2],
 }
 
 impl BlobOpener {
@@ -169,7 +169,7 @@ impl BlobOpener {
     /// [`FormatError::Decompress`] when there is no memory for it.
     pub fn new() -> Result<Self, FormatError> {
         let decompressor = zstd::bulk::Decompressor::new().map_err(FormatError::Decompress)?;
-        Ok(Self { decompressor, buffers: [Vec::new(), Vec::new()] })
+        Ok(Self { decompressor, buffers: Default::default() })
     }
 
     /// Decrypts in place, decompresses and verifies a blob as it lies in a pack.
@@ -213,7 +213,7 @@ fn verify(opened: OpenedBlob<'_>, found: Id, expected: Id) -> Result<OpenedBlob<
 /// Decrypts and decompresses, but does not verify.
 fn uncover<'a>(
     decompressor: &mut zstd::bulk::Decompressor<'static>,
-    buffer: &'a mut Vec<u8>,
+    buffer: &'a mut PlainBuffer,
     key: &MasterKey,
     blob: BlobToOpen<'a>,
 ) -> Result<OpenedBlob<'a>, FormatError> {
@@ -224,16 +224,29 @@ fn uncover<'a>(
     let expected = length as usize;
     if expected > BUFFER_KEPT_MAX {
         // A wrong length must not make us allocate half a gigabyte: the buffer grows as it fills.
-        *buffer = decompress_exactly(stored, length)?;
-        return Ok(OpenedBlob { stored, raw_length: Some(length), plaintext: buffer });
+        buffer.0 = decompress_exactly(stored, length)?;
+        return Ok(OpenedBlob { stored, raw_length: Some(length), plaintext: &buffer.0 });
     }
-    make_room(buffer, expected);
-    let room = &mut buffer[..expected];
+    let room = buffer.room(expected);
     let found = decompressor.decompress_to_buffer(stored, room).map_err(FormatError::Decompress)?;
     if found != expected {
         return Err(FormatError::Invalid(format!("it decompresses to {found} bytes, not to {expected}")));
     }
-    Ok(OpenedBlob { stored, raw_length: Some(length), plaintext: &buffer[..expected] })
+    Ok(OpenedBlob { stored, raw_length: Some(length), plaintext: room })
+}
+
+/// What content is decompressed into. It begins at a page, so that it can be written to a disk as it lies.
+#[derive(Default)]
+struct PlainBuffer(Vec<u8>);
+
+impl PlainBuffer {
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        /// Bytes of a page.
+        const PAGE: usize = 4096;
+        make_room(&mut self.0, length + PAGE);
+        let start = self.0.as_ptr().align_offset(PAGE).min(PAGE);
+        &mut self.0[start..start + length]
+    }
 }
 
 impl std::fmt::Debug for BlobOpener {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use driver_api::compare::has_span;
-use driver_api::{BlobSpan, ContentSink, Control, DriverError, queue};
+use driver_api::{BlobSpan, ContentSink, Control, DriverError, Uncached, queue};
 use job_model::Progress;
 use parking_lot::Mutex;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -35,7 +35,8 @@ pub(super) fn write(work: &Work<'_>, phases: &mut Phases<'_>) -> Result<(), Driv
     let (missing, zeros) = differences(work, &volume, &shown)?;
     work.fetch(&missing, &Proof)?;
     phases.end("plan");
-    work.fetch(&missing, &Sink { file: &volume.file, control: work.request.control })?;
+    let file = volume.file.try_clone().map_err(|e| io_error("open", &shown, e))?;
+    work.fetch(&missing, &Sink { file: Uncached::new(file), control: work.request.control })?;
     let nothing = vec![0; CHUNK_BYTES as usize];
     for &(from, to) in &zeros {
         work.stop_if_told()?;
@@ -98,7 +99,7 @@ impl ContentSink for Proof {
 }
 
 struct Sink<'a> {
-    file: &'a File,
+    file: Uncached,
     control: &'a dyn Control,
 }
 

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 use driver_api::compare::{ZeroChunks, has_span};
-use driver_api::{BlobSpan, ContentSink, Control, DriverError, queue, write_back_while};
+use driver_api::{BlobSpan, ContentSink, Control, DriverError, Uncached, queue, reserve, write_back_while};
 use job_model::{Finding, Progress};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid};
@@ -34,12 +34,20 @@ pub(super) fn build(work: &Work<'_>, replaces: bool, phases: &mut Phases<'_>) ->
     let (file, is_new) = open_part(&parent, &part).map_err(|e| io_error("make a file beside", &shown, e))?;
     file.set_len(work.facts.size).map_err(|e| io_error("set the size of the file beside", &shown, e))?;
     let missing = missing(work, &file, is_new)?;
-    let sink = Sink { file: &file, control: work.request.control };
-    write_back_while(WRITE_BACK_PAUSE, || file.sync_data(), || work.fetch(&missing, &sink))
+    let follows = |a: &BlobSpan, b: &BlobSpan| a.offset + u64::from(a.length) == b.offset;
+    for run in missing.chunk_by(follows) {
+        let length = run.iter().map(|span| u64::from(span.length)).sum();
+        reserve(&file, run[0].offset, length).map_err(|e| io_error("reserve room for", &shown, e))?;
+    }
+    let sink = Sink { file: Uncached::new(file), control: work.request.control };
+    // What goes past the page cache leaves nothing to write back.
+    let write_back = || if sink.file.is_direct() { Ok(()) } else { sink.file.file().sync_data() };
+    write_back_while(WRITE_BACK_PAUSE, write_back, || work.fetch(&missing, &sink))
         .map_err(|e| io_error("sync", &shown, e))??;
     work.stop_if_told()?;
     phases.end("fetch");
-    let findings = set_attributes(work, &file, &shown)?;
+    let file = sink.file.file();
+    let findings = set_attributes(work, file, &shown)?;
     phases.end("metadata");
     file.sync_all().map_err(|e| io_error("sync", &shown, e))?;
     let rename = if replaces { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
@@ -113,7 +121,7 @@ fn missing(work: &Work<'_>, file: &File, is_new: bool) -> Result<Vec<BlobSpan>, 
 }
 
 struct Sink<'a> {
-    file: &'a File,
+    file: Uncached,
     control: &'a dyn Control,
 }
 

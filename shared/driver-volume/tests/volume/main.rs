@@ -5,5 +5,6 @@
 mod conformance;
 mod devices;
 mod images;
+mod older_chunks;
 mod oracle;
 mod tracking;
