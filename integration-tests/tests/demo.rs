@@ -61,6 +61,34 @@ fn assert_proven(report: &Value) {
         let vault = entry["vault"].as_str().unwrap();
         assert!(vault.contains("ap-northeast-3") && vault.ends_with("osaka"), "tested from the copy: {vault}");
     }
+    assert_eq!(report.get("dropped_table").is_some(), has_postgresql(), "{report:#}");
+    if let Some(dropped) = report.get("dropped_table") {
+        assert_brought_back(dropped);
+    }
+}
+
+/// The dropped table is back as it was in the second before, within the window, in a time whose parts are told.
+fn assert_brought_back(dropped: &Value) {
+    let at = |value: &Value| -> jiff::Timestamp { value.as_str().unwrap().parse().unwrap() };
+    let number = |name: &str| dropped[name].as_u64().unwrap_or_else(|| panic!("`{name}`: {dropped:#}"));
+    let (restored_to, dropped_at) = (at(&dropped["restored_to"]), at(&dropped["dropped_at"]));
+    assert_eq!(restored_to.as_second(), dropped_at.as_second(), "{dropped:#}");
+    assert_eq!(restored_to.subsec_nanosecond(), 0, "a whole second: {dropped:#}");
+    let [interval] = dropped["window"].as_array().unwrap().as_slice() else { panic!("one interval: {dropped:#}") };
+    assert!(at(&interval["from"]) < restored_to && dropped_at < at(&interval["to"]), "{dropped:#}");
+    assert!(number("rows_before") > 5000, "{dropped:#}");
+    assert_eq!(number("rows_restored"), number("rows_before"), "{dropped:#}");
+    assert_eq!(dropped["rows_are_equal"], true, "{dropped:#}");
+    assert!(number("later_rows") > 0, "{dropped:#}");
+    assert_eq!(number("later_rows_restored"), 0, "{dropped:#}");
+    let phases = dropped["rto_phases"].as_array().unwrap();
+    let named: Vec<&str> = phases.iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
+    for name in ["wait", "replay", "start", "first-query"] {
+        assert!(named.contains(&name), "{name}: {dropped:#}");
+    }
+    let sum: u64 = phases.iter().map(|phase| phase["duration_ms"].as_u64().unwrap()).sum();
+    assert_eq!(sum, number("rto_ms"), "{dropped:#}");
+    assert!(number("rpo_ms") <= 1000, "{dropped:#}");
 }
 
 /// Whether the demo has a server to protect: the tests' own setup installs this version.

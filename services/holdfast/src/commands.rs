@@ -76,7 +76,10 @@ fn repository(vault: &Vault, class: StorageClass) -> Result<VaultAccess, CliErro
 }
 
 /// The job that an accepted request made.
-fn job_of(fact: &RequestAccepted) -> Result<JobId, CliError> {
+///
+/// # Errors
+/// When the answer names none.
+pub(crate) fn job_of(fact: &RequestAccepted) -> Result<JobId, CliError> {
     fact.job_id.ok_or_else(|| CliError::BadAnswer { service: "planner", source: "the answer names no job".into() })
 }
 

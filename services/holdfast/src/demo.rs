@@ -3,10 +3,12 @@
 
 mod changes;
 mod database;
+mod dropped_table;
 mod image;
 mod narrator;
 mod proof;
 mod report;
+mod server;
 mod setting;
 mod stage;
 mod waiting;
@@ -65,6 +67,7 @@ pub(crate) async fn run(
         runs: Vec::new(),
         bytes_stored: 0,
         changes: None,
+        dropped_table: None,
         restore_test: None,
         kept: None,
     };
@@ -162,6 +165,10 @@ async fn act(
     let begin = clock.now();
     setting::start_schedule(&client, &setting).await?;
     narrator.say("a plan backs all of them up every minute and copies to osaka; waiting for the schedule");
+    if setting.database().is_some() {
+        setting::start_following(&client, &setting).await?;
+        narrator.say("another plan protects the database continuously: what it commits is in the vault a second later");
+    }
     let first = scheduled(&client, &setting, begin, narrator).await?;
     report.add(described("first", &client, &first).await?);
 
@@ -174,13 +181,22 @@ async fn act(
         narrator.say(&format!("changed and added {} rows in the database", count(changes.rows_changed)));
     }
     narrator.say(&format!(
-        "changed {}, added {} and deleted {} files; wrote a file of {} into the volume; waiting for the schedule",
+        "changed {}, added {} and deleted {} files; wrote a file of {} into the volume",
         changes.files_changed,
         changes.files_added,
         changes.files_deleted,
         bytes(changes.volume_written_bytes)
     ));
     report.changes = Some(changes);
+    // In the time until the schedule comes again.
+    if let (Some(database), Some(resource)) = (database, setting.database()) {
+        let brought = dropped_table::bring_back(&client, database, resource, begin, narrator).await?;
+        narrator.say(&brought.line());
+        report.dropped_table = Some(brought);
+        setting::stop_following(&client).await?;
+        dropped_table::until_released(&client, resource, begin).await?;
+    }
+    narrator.say("waiting for the schedule");
     // A run that began before the change may have seen a part of it: only what was made afterwards counts.
     let second = scheduled(&client, &setting, changed_at, narrator).await?;
     setting::stop_schedule(&client).await?;

@@ -22,6 +22,7 @@ use job_bus::permissions::Role;
 use job_model::Region;
 use serde::Serialize;
 use service_host::{Clock, SystemClock};
+use snapshot_worker::FollowConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::layout::Layout;
@@ -147,6 +148,11 @@ fn postgres(layout: &Layout) -> Result<PostgresSettings, CliError> {
     Ok(settings)
 }
 
+fn follow(args: &UpArgs) -> FollowConfig {
+    let usual = FollowConfig::default();
+    FollowConfig { report_seconds: args.window_report_seconds.unwrap_or(usual.report_seconds), ..usual }
+}
+
 /// Makes missing keys, and the file that lets the command line open vaults with them.
 fn settings(args: &UpArgs, layout: &Layout, url: &str, regions: &[Region]) -> Result<settings::Settings, CliError> {
     let mut wanted = vec![DEFAULT_KEY.to_owned()];
@@ -167,6 +173,7 @@ fn settings(args: &UpArgs, layout: &Layout, url: &str, regions: &[Region]) -> Re
         layout: layout.clone(),
         api_listen: api_keys::address(layout, args.api_listen)?,
         aws_strict: args.aws_strict,
+        follow: follow(args),
     })
 }
 

@@ -73,6 +73,7 @@ fn the_demo_proves_what_it_says_with_one_document_and_leaves_nothing_behind() {
         assert!(entry["vault"].as_str().unwrap().ends_with(":backup-vault:osaka"), "{entry:#}");
         assert!(!entry["rto_phases"].as_array().unwrap().is_empty(), "{entry:#}");
     }
+    assert_eq!(report.get("dropped_table").is_some(), has_postgresql, "{report:#}");
 
     assert!(fingerprint(&source) == before, "the directory itself was changed");
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "something was left behind");

@@ -60,6 +60,9 @@ pub struct UpArgs {
     /// AWS's own limits, exactly
     #[arg(long)]
     pub aws_strict: bool,
+    /// Seconds from one word of what can be restored of a followed resource to the next; unless given, five minutes
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub window_report_seconds: Option<u64>,
     /// Seconds a service gets to finish what it does when everything is stopped
     #[arg(long, default_value_t = 25, value_name = "SECONDS")]
     pub stop_timeout: u64,

@@ -1,8 +1,10 @@
 //! What has to hold for the demo to have proven anything. Pure.
 
+use jiff::SignedDuration;
 use job_model::VerdictStatus;
 
 use super::changes::Changes;
+use super::dropped_table::DroppedTable;
 use super::report::{Cycle, Report, Run};
 use super::setting::Setting;
 use crate::names::short_name;
@@ -37,8 +39,37 @@ pub(super) fn problems(report: &Report, setting: &Setting) -> Vec<String> {
         }
         runs => problems.push(format!("{} of 2 scheduled runs were seen", runs.len())),
     }
+    match &report.dropped_table {
+        Some(dropped) => brought_back(dropped, &mut problems),
+        None if setting.database().is_some() => problems.push("no table was dropped and brought back".to_owned()),
+        None => {}
+    }
     restored(report, setting, &mut problems);
     problems
+}
+
+/// The table is back as it was in the second before, and nothing that came later.
+fn brought_back(dropped: &DroppedTable, problems: &mut Vec<String>) {
+    let DroppedTable { table, restored_to, dropped_at, .. } = dropped;
+    let lost = dropped_at.duration_since(*restored_to);
+    if lost.is_negative() || lost > SignedDuration::from_secs(1) {
+        problems.push(format!("`{table}` was dropped at {dropped_at}, and {restored_to} is not the second before"));
+    }
+    if !dropped.window.iter().any(|interval| interval.from < *restored_to && *restored_to <= interval.to) {
+        problems.push(format!("{restored_to} is not in what was told to be restorable"));
+    }
+    if dropped.rows_before == 0 || dropped.rows_restored != dropped.rows_before {
+        problems
+            .push(format!("`{table}` had {} rows and came back with {}", dropped.rows_before, dropped.rows_restored));
+    } else if !dropped.rows_are_equal {
+        problems.push(format!("`{table}` or the table that was written to afterwards came back with other rows"));
+    }
+    if dropped.later_rows == 0 || dropped.later_rows_restored > 0 {
+        problems.push(format!(
+            "{} of {} rows that were written after {restored_to} are in the restored server",
+            dropped.later_rows_restored, dropped.later_rows
+        ));
+    }
 }
 
 /// All resources, backup and copy done by the schedule, in one trace.
@@ -108,6 +139,64 @@ fn restored(report: &Report, setting: &Setting, problems: &mut Vec<String>) {
         let newest = report.runs.last().and_then(|run| run.cycles.iter().find(|cycle| cycle.resource == *resource));
         if newest.map(|cycle| &cycle.copied_recovery_point) != entry.recovery_point.as_ref() {
             problems.push(format!("{name} was not restored from the copy of the second run"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use job_model::RestorableInterval;
+
+    use super::*;
+
+    fn proven() -> DroppedTable {
+        let at = |text: &str| text.parse().unwrap();
+        DroppedTable {
+            table: "invoices",
+            recovery_point: "arn:aws:backup:ap-northeast-1:000000000000:recovery-point:x".parse().unwrap(),
+            dropped_at: at("2026-11-21T10:00:07.2Z"),
+            restored_to: at("2026-11-21T10:00:07Z"),
+            window: vec![RestorableInterval {
+                from: at("2026-11-21T10:00:01Z"),
+                to: at("2026-11-21T10:00:08Z"),
+                from_position: "0/1".to_owned(),
+                to_position: "0/2".to_owned(),
+            }],
+            job: String::new(),
+            rows_before: 5050,
+            rows_restored: 5050,
+            rows_are_equal: true,
+            later_rows: 50,
+            later_rows_restored: 0,
+            rto_ms: 1,
+            rto_phases: Vec::new(),
+            rpo_ms: 200,
+        }
+    }
+
+    fn problems_of(change: impl FnOnce(&mut DroppedTable)) -> Vec<String> {
+        let (mut dropped, mut problems) = (proven(), Vec::new());
+        change(&mut dropped);
+        brought_back(&dropped, &mut problems);
+        problems
+    }
+
+    #[test]
+    fn a_table_is_back_when_all_of_it_is_and_nothing_that_came_later() {
+        assert_eq!(problems_of(|_| {}), Vec::<String>::new());
+        for (change, named) in [
+            ((|d| d.restored_to -= SignedDuration::from_secs(2)) as fn(&mut DroppedTable), "not the second before"),
+            (|d| d.restored_to += SignedDuration::from_secs(1), "not the second before"),
+            (|d| d.window.clear(), "restorable"),
+            (|d| d.window[0].from = d.restored_to, "restorable"),
+            (|d| d.rows_restored -= 1, "5050 rows and came back with 5049"),
+            (|d| (d.rows_before, d.rows_restored) = (0, 0), "0 rows"),
+            (|d| d.rows_are_equal = false, "other rows"),
+            (|d| d.later_rows_restored = 1, "1 of 50 rows"),
+            (|d| d.later_rows = 0, "0 of 0 rows"),
+        ] {
+            let problems = problems_of(change);
+            assert!(problems.iter().any(|problem| problem.contains(named)), "{named}: {problems:?}");
         }
     }
 }

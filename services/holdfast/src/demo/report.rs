@@ -8,6 +8,7 @@ use job_model::{Arn, Job, PhaseTiming, RecoveryPoint, VerdictStatus};
 use serde::Serialize;
 
 use super::changes::Changes;
+use super::dropped_table::DroppedTable;
 use super::working_copy::CopySummary;
 use crate::names::{short_name, vault_name};
 use crate::render::{Table, bytes, count, job_state, millis, moment, percent, trace_id};
@@ -34,6 +35,9 @@ pub(super) struct Report {
     /// What was changed between them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) changes: Option<Changes>,
+    /// The table that was dropped and brought back; none without a database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dropped_table: Option<DroppedTable>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) restore_test: Option<TestLine>,
     /// Where everything lies; none when it was removed.
@@ -167,6 +171,9 @@ impl Report {
             ));
         }
         text.push_str(&self.runs_text());
+        if let Some(dropped) = &self.dropped_table {
+            text.push_str(&dropped.text());
+        }
         text.push_str(&self.test_text());
         text.push_str(&self.place_text());
         let verdict = if self.proven { "Proven" } else { "NOT PROVEN" };
@@ -282,9 +289,7 @@ impl Report {
                 verdict.map(|v| millis(v.rpo_ms)).unwrap_or_default(),
                 format!("{} in {} items", bytes(entry.bytes_checked), count(entry.items_checked)),
             ]);
-            let phases: Vec<String> =
-                entry.rto_phases.iter().map(|p| format!("{} {}", p.phase, millis(p.duration_ms))).collect();
-            details.push_str(&format!("RTO of {name} by phase: {}\n", phases.join(", ")));
+            details.push_str(&format!("RTO of {name} by phase: {}\n", phases(&entry.rto_phases)));
         }
         let mut text = format!("\nRestore test `{}` from the copies:\n\n{}\n{details}", test.plan, table.render());
         for entry in &test.entries {
@@ -310,4 +315,9 @@ impl Report {
         }
         text
     }
+}
+
+/// Phases with their times, on one line.
+pub(super) fn phases(phases: &[PhaseTiming]) -> String {
+    phases.iter().map(|p| format!("{} {}", p.phase, millis(p.duration_ms))).collect::<Vec<_>>().join(", ")
 }

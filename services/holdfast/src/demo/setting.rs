@@ -22,6 +22,9 @@ pub(super) const PLAN: &str = "holdfast-demo";
 pub(super) const RULE: &str = "every-minute";
 pub(super) const TEST_PLAN: &str = "from_the_copies";
 const SELECTION: &str = "demo-resources";
+/// The plan that protects the database continuously.
+const FOLLOWING_PLAN: &str = "holdfast-demo-continuous";
+const FOLLOWING_RULE: &str = "any-second";
 const FILES: &str = "demo-files";
 const VOLUME: &str = "demo-volume";
 const DATABASE: &str = "demo-database";
@@ -41,6 +44,13 @@ pub(super) struct Setting {
     pub(super) vaults: [Vault; 2],
 }
 
+impl Setting {
+    /// The database, where there is one.
+    pub(super) fn database(&self) -> Option<&Arn> {
+        self.resources.get(2)
+    }
+}
+
 fn region(index: usize) -> Result<Region, CliError> {
     REGIONS[index].parse().map_err(|e: job_model::InvalidArn| CliError::usage(e.to_string()))
 }
@@ -53,6 +63,7 @@ pub(super) async fn prepare(
 ) -> Result<Setting, CliError> {
     // A schedule that an interrupted run left would fire in the middle of the preparations.
     stop_schedule(client).await?;
+    stop_following(client).await?;
     let account = "000000000000".parse().map_err(|e: job_model::InvalidArn| CliError::usage(e.to_string()))?;
     let tokyo = region(0)?;
     let register = async |name: &str, kind: ResourceType, location: String| -> Result<Arn, CliError> {
@@ -125,37 +136,52 @@ async fn available(client: &Client<'_>, name: &str) -> Result<Vault, CliError> {
 
 /// Makes the plan and the selection: from now on the schedule fires.
 pub(super) async fn start_schedule(client: &Client<'_>, setting: &Setting) -> Result<(), CliError> {
-    let kept = Lifecycle { delete_after_days: Some(KEEP_DAYS), move_to_cold_after_days: None };
-    let [tokyo, osaka] = &setting.vaults;
-    let rule = RuleInput {
-        name: RULE.to_owned(),
-        target_vault: tokyo.access.arn.clone(),
+    let osaka = &setting.vaults[1];
+    let copy = CopyAction { destination_vault: osaka.access.arn.clone(), lifecycle: kept() };
+    start(client, PLAN, RuleInput { copy_actions: vec![copy], ..rule(RULE, setting) }, &setting.resources).await
+}
+
+/// Makes the plan that protects the database continuously.
+pub(super) async fn start_following(client: &Client<'_>, setting: &Setting) -> Result<(), CliError> {
+    let rule = RuleInput { enable_continuous: true, ..rule(FOLLOWING_RULE, setting) };
+    start(client, FOLLOWING_PLAN, rule, setting.database().map(std::slice::from_ref).unwrap_or_default()).await
+}
+
+const fn kept() -> Lifecycle {
+    Lifecycle { delete_after_days: Some(KEEP_DAYS), move_to_cold_after_days: None }
+}
+
+/// Every minute to the vault of the resources' own region.
+fn rule(name: &str, setting: &Setting) -> RuleInput {
+    RuleInput {
+        name: name.to_owned(),
+        target_vault: setting.vaults[0].access.arn.clone(),
         schedule: Some(SCHEDULE.to_owned()),
         time_zone: Some("Asia/Tokyo".to_owned()),
         start_window_minutes: None,
         completion_window_minutes: None,
-        lifecycle: kept,
+        lifecycle: kept(),
         generations: None,
-        copy_actions: vec![CopyAction { destination_vault: osaka.access.arn.clone(), lifecycle: kept }],
+        copy_actions: Vec::new(),
         recovery_point_tags: [("holdfast".to_owned(), "demo".to_owned())].into(),
         enable_continuous: false,
+    }
+}
+
+/// Makes a plan of one rule, with a selection of these resources.
+async fn start(client: &Client<'_>, plan: &str, rule: RuleInput, resources: &[Arn]) -> Result<(), CliError> {
+    let request = CreatePlan {
+        name: plan.to_owned(),
+        rules: vec![rule],
+        advanced_settings: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
     };
-    client
-        .request(
-            &CreatePlan {
-                name: PLAN.to_owned(),
-                rules: vec![rule],
-                advanced_settings: Vec::new(),
-                tags: std::collections::BTreeMap::new(),
-            }
-            .into(),
-        )
-        .await?;
+    client.request(&request.into()).await?;
     let plans = client.plans().await?;
     let selection = CreateSelection {
-        plan_id: names::pick_plan(&plans, PLAN)?.id,
+        plan_id: names::pick_plan(&plans, plan)?.id,
         name: SELECTION.to_owned(),
-        resources: setting.resources.iter().map(|arn| arn.as_str().to_owned()).collect(),
+        resources: resources.iter().map(|arn| arn.as_str().to_owned()).collect(),
         not_resources: Vec::new(),
         list_of_tags: Vec::new(),
         conditions: Conditions::default(),
@@ -167,7 +193,16 @@ pub(super) async fn start_schedule(client: &Client<'_>, setting: &Setting) -> Re
 
 /// Takes selection and plan away: the schedule does not fire any more. Jobs that run go on.
 pub(super) async fn stop_schedule(client: &Client<'_>) -> Result<(), CliError> {
-    for plan in client.plans().await?.into_iter().filter(|plan| plan.name == PLAN) {
+    stop(client, PLAN).await
+}
+
+/// Takes the plan of continuous protection away: the worker gives back what the server keeps for it.
+pub(super) async fn stop_following(client: &Client<'_>) -> Result<(), CliError> {
+    stop(client, FOLLOWING_PLAN).await
+}
+
+async fn stop(client: &Client<'_>, name: &str) -> Result<(), CliError> {
+    for plan in client.plans().await?.into_iter().filter(|plan| plan.name == name) {
         for selection in selections(client, plan.id).await? {
             client.request(&DeleteSelection { plan_id: plan.id, selection_id: selection.id }.into()).await?;
         }

@@ -18,6 +18,8 @@ use crate::up::Guarded;
 pub(super) const REGIONS: [&str; 2] = ["ap-northeast-1", "ap-northeast-3"];
 /// The vaults, one in each region, each with a key of its own name.
 pub(super) const VAULTS: [&str; 2] = ["tokyo", "osaka"];
+/// The demo waits for what is told, and nobody waits for five minutes.
+const WINDOW_REPORT_SECONDS: &str = "1";
 /// `up` waits a minute for its services; a little more than that is a failure.
 const READY_WITHIN: Duration = Duration::from_secs(75);
 /// How long `up` gets to stop everything.
@@ -154,6 +156,7 @@ impl Stage {
         for vault in VAULTS {
             program.extend(["--key-profile".into(), vault.into()]);
         }
+        program.extend(["--window-report-seconds".into(), WINDOW_REPORT_SECONDS.into()]);
         if let Some(endpoint) = &args.otlp_endpoint {
             program.extend(["--otlp-endpoint".into(), endpoint.into()]);
         }

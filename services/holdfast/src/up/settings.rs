@@ -13,6 +13,7 @@ use job_events::subjects::Service;
 use job_model::Region;
 use serde::Serialize;
 use service_host::{CommonConfig, TelemetryConfig};
+use snapshot_worker::FollowConfig;
 use vault_engine::Profiles;
 
 use super::layout::{Layout, instance};
@@ -33,6 +34,8 @@ pub(super) struct Settings {
     pub(super) api_listen: SocketAddr,
     /// AWS's own limits, exactly.
     pub(super) aws_strict: bool,
+    /// How resources are followed.
+    pub(super) follow: FollowConfig,
 }
 
 /// A process to start.
@@ -156,6 +159,7 @@ impl Settings {
                 keys,
                 stores,
                 postgres: self.postgres.clone(),
+                follow: self.follow.clone(),
                 ..snapshot_worker::Config::default()
             }),
             Process::Worker(Worker::Copy, region) => toml_text(&copy_replicator::Config {

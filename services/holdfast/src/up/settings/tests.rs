@@ -21,6 +21,7 @@ fn settings(dir: &Path) -> Settings {
         layout,
         api_listen: "127.0.0.1:9480".parse().unwrap(),
         aws_strict: false,
+        follow: FollowConfig { report_seconds: 2, ..FollowConfig::default() },
     }
 }
 
@@ -44,6 +45,7 @@ fn every_service_takes_the_configuration_that_is_written_for_it() {
                 let config = read_back::<snapshot_worker::SnapshotWorker>(&settings, &process);
                 assert_eq!(config.region(), Some(region.as_str()));
                 assert!(config.keys.contains_key("default"));
+                assert_eq!(config.follow, settings.follow);
                 config.common
             }
             Process::Worker(Worker::Copy, _) => {
