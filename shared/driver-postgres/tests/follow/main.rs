@@ -13,6 +13,7 @@ mod failover;
 mod proof;
 mod refusals;
 mod restored;
+mod scene;
 mod source;
 mod window;
 mod worker;

@@ -8,7 +8,7 @@ use driver_postgres::window::Target;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::restored::{known, restore};
+use crate::restored::{known_beyond, restore};
 use crate::source::{BIN, Server, as_postgres, directory, is_possible, run};
 use crate::worker::{Worker, delays, vault, wait_until_durable};
 
@@ -17,11 +17,11 @@ pub(crate) fn number(name: &str, default: u64) -> u64 {
 }
 
 /// What the database held at an instant, by what the server says about commits; without an instant, all that it holds.
-/// Rows, highest row, and the sums of everything that pgbench moved.
+/// Rows, highest row and sum of all ids, and the number and sum of everything that pgbench moved.
 fn state(server: &Server, until: Option<&str>) -> String {
     let when = until.map_or(String::new(), |at| format!(" WHERE pg_xact_commit_timestamp(xmin) <= '{at}'"));
     server.value(&format!(
-        "SELECT (SELECT count(*) || ' ' || coalesce(max(id), 0) FROM ticks{when}) || ' ' || \
+        "SELECT (SELECT count(*) || ' ' || coalesce(max(id), 0) || ' ' || coalesce(sum(id), 0) FROM ticks{when}) || ' ' || \
          (SELECT count(*) || ' ' || coalesce(sum(delta), 0) FROM pgbench_history{when})"
     ))
 }
@@ -43,6 +43,15 @@ fn write(sockets: &Server, stop: &AtomicBool) {
             open.query("INSERT INTO ticks (at) VALUES (clock_timestamp())").is_ok().then_some(open)
         });
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Ends the load, also when the test fails meanwhile.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -95,6 +104,7 @@ fn any_second_comes_back_whoever_was_killed() {
         [true, true, false].iter().map(|worker| (random.random_range(1000..last - 2000), *worker)).collect();
     kills.sort_unstable();
     let base = std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| write(&load, &stop));
         scope.spawn(|| pgbench(&load, &stop));
         // The base backup is taken under load too.
@@ -113,16 +123,11 @@ fn any_second_comes_back_whoever_was_killed() {
             }
         }
         std::thread::sleep(Duration::from_millis(last).saturating_sub(begun.elapsed()));
-        stop.store(true, Ordering::Release);
         base
     });
     // The load's last commit, and a heartbeat after it.
-    wait_until_durable(&server);
-    std::thread::sleep(Duration::from_millis(1500));
-    wait_until_durable(&server);
-
-    let known = known(&vault);
     let bases = [base];
+    let known = known_beyond(&vault, &bases, server.clock());
     let window = known.window(&bases);
     assert_eq!(window.len(), 1, "{window:?}");
     let (from, to) = (window[0].from.as_second() + 1, window[0].to.as_second());
@@ -133,10 +138,13 @@ fn any_second_comes_back_whoever_was_killed() {
         let plan = known.plan(&bases, Target::Time(at)).unwrap();
         let expected = state(&server, Some(&at.to_string()));
         let place = place.path().join(format!("restored{n}"));
-        let (found, sums) =
-            restore(&vault, &known, &plan, &base_files, &place, |restored| (state(restored, None), sums(restored)))
-                .unwrap_or_else(|log| panic!("{at}: {log}"));
+        let (found, in_time, sums) = restore(&vault, &known, &plan, &base_files, &place, |restored| {
+            (state(restored, None), state(restored, Some(&at.to_string())), sums(restored))
+        })
+        .unwrap_or_else(|log| panic!("{at}: {log}"));
         assert_eq!(found, expected, "seed {seed}, target {at}");
+        // By the restored server's own ledger, too: it holds nothing that was committed later.
+        assert_eq!(in_time, found, "seed {seed}, target {at}");
         let moved = expected.split(' ').next_back().unwrap();
         assert_eq!(sums.each_ref().map(String::as_str), [moved; 3], "seed {seed}, target {at}");
         println!("{at}: {found}");

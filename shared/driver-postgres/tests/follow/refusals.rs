@@ -4,6 +4,7 @@ use driver_api::NoControl;
 use driver_postgres::follow::{FollowError, FollowSettings, Follower};
 use driver_postgres::server::Credentials;
 
+use crate::scene::Scene;
 use crate::source::{Server, credentials, directory, is_possible};
 use crate::worker::{SLOT, Worker, now, subject, vault, wait_until_durable};
 
@@ -63,35 +64,31 @@ fn another_cluster_and_one_that_was_set_back_are_not_mixed_in() {
     if !is_possible() {
         return;
     }
-    let place = directory();
-    let mut server = Server::create(&place.path().join("source"), "");
-    server.execute("CREATE TABLE notes (text text)");
-    let mut worker = Worker::start(place.path(), &server, 1);
-    wait_until_durable(&server);
-    worker.kill();
-    let other = Server::create(&place.path().join("other"), "");
-    let error = follow(place.path(), &other, 2, "postgres");
+    let mut scene = Scene::new("");
+    scene.follow(&scene.server, 1).kill();
+    let other = Server::create(&scene.place.path().join("other"), "");
+    let error = follow(scene.place.path(), &other, 2, "postgres");
     assert!(matches!(error, FollowError::OtherCluster { .. }), "{}", chain(&error));
     assert!(!error.is_passing());
     drop(other);
 
     // The files of an earlier time under the same cluster: a restored disk.
-    server.stop();
-    let saved = place.path().join("source/saved");
-    crate::source::run(std::process::Command::new("cp").arg("-a").arg(&server.data).arg(&saved));
-    server.start(&[]);
-    server.wait_until_ready();
-    let mut worker = Worker::start(place.path(), &server, 3);
-    server.execute("INSERT INTO notes SELECT repeat('x', 1000) FROM generate_series(1, 2000)");
-    wait_until_durable(&server);
+    scene.server.stop();
+    let saved = scene.files("saved");
+    crate::source::run(std::process::Command::new("cp").arg("-a").arg(&scene.server.data).arg(&saved));
+    scene.server.start(&[]);
+    scene.server.wait_until_ready();
+    let mut worker = Worker::start(scene.place.path(), &scene.server, 3);
+    scene.server.execute("INSERT INTO notes SELECT repeat('x', 1000) FROM generate_series(1, 2000)");
+    wait_until_durable(&scene.server);
     worker.kill();
-    server.kill();
+    scene.server.kill();
     let mut restored = Server::at(&saved);
     restored.start(&[]);
     restored.wait_until_ready();
-    let error = follow(place.path(), &restored, 4, "postgres");
+    let error = follow(scene.place.path(), &restored, 4, "postgres");
     assert!(matches!(error, FollowError::ServerBehind { .. }), "{}", chain(&error));
     restored.execute("INSERT INTO notes SELECT repeat('y', 1000) FROM generate_series(1, 4000)");
-    let error = follow(place.path(), &restored, 5, "postgres");
+    let error = follow(scene.place.path(), &restored, 5, "postgres");
     assert!(matches!(error, FollowError::Diverged { .. }), "{}", chain(&error));
 }

@@ -11,7 +11,7 @@ use driver_postgres::wal::SegmentSize;
 use driver_postgres::window::{Base, Interval, Log, Plan, Refusal, Target, intervals, plan};
 use vault_engine::Vault;
 
-use crate::source::{Server, run};
+use crate::source::{Server, run, wait_for};
 use crate::worker::point;
 
 /// What the vault knows.
@@ -24,6 +24,16 @@ pub(crate) fn known(vault: &Vault) -> Known {
     let stream = vault.stream(point());
     let (stored, log) = ledger::survey(&stream, SegmentSize::DEFAULT).unwrap();
     Known { stored, log }
+}
+
+/// Waits until the window reaches beyond an instant: the heartbeat after it is durable.
+pub(crate) fn known_beyond(vault: &Vault, bases: &[Base], at: jiff::Timestamp) -> Known {
+    let mut seen = known(vault);
+    wait_for("the window", 60, || {
+        seen = known(vault);
+        seen.window(bases).last().is_some_and(|interval| interval.to > at)
+    });
+    seen
 }
 
 impl Known {

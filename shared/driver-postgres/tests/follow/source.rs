@@ -9,6 +9,7 @@ use driver_postgres::connection::{Connection, Mode};
 use driver_postgres::server::{Credentials, Host, ServerAddress, SslMode};
 use driver_postgres::wal::Lsn;
 use driver_postgres::window::Base;
+use jiff::Timestamp;
 use tempfile::TempDir;
 
 pub(crate) const BIN: &str = "/usr/lib/postgresql/15/bin";
@@ -119,7 +120,9 @@ impl Server {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
-            // The backends notice that the postmaster is gone and end; the new one waits for that.
+            // The backends notice that the postmaster is gone and end; a new one starts only when all have.
+            let data = fs::canonicalize(&self.data).unwrap();
+            wait_for("the backends of a killed server to end", 60, || !is_working_directory(&data));
             let _ = fs::remove_file(self.sockets.join(format!(".s.PGSQL.{PORT}.lock")));
         }
     }
@@ -146,6 +149,26 @@ impl Server {
         self.connect().unwrap().query(sql).unwrap();
     }
 
+    /// The server's clock.
+    pub(crate) fn clock(&self) -> Timestamp {
+        let microseconds = self.value("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint");
+        Timestamp::from_microsecond(microseconds.parse().unwrap()).unwrap()
+    }
+
+    /// Waits until the server's clock is past an instant: it is time itself that is needed.
+    pub(crate) fn wait_for_clock(&self, at: Timestamp) {
+        let seconds = u64::try_from(at.duration_since(self.clock()).as_secs()).unwrap_or(0);
+        wait_for("the clock", seconds + 10, || self.clock() > at);
+    }
+
+    /// The end of the second that the server's clock is in. It is over when this returns: what was committed before is older,
+    /// and what comes is newer.
+    pub(crate) fn end_of_second(&self) -> Timestamp {
+        let end = Timestamp::from_second(self.clock().as_second() + 1).unwrap();
+        self.wait_for_clock(end);
+        end
+    }
+
     /// A base backup in a directory, and what a window needs to know of it.
     pub(crate) fn base(&self, directory: &Path, id: &str) -> Base {
         run(as_postgres(&format!("{BIN}/pg_basebackup"))
@@ -162,8 +185,7 @@ impl Server {
             ])
             .arg("-D")
             .arg(directory));
-        let stopped_at =
-            self.value("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
+        let stopped_at = self.clock();
         let manifest: serde_json::Value =
             serde_json::from_slice(&fs::read(directory.join("backup_manifest")).unwrap()).unwrap();
         let range = &manifest["WAL-Ranges"][0];
@@ -173,9 +195,15 @@ impl Server {
             timeline: u32::try_from(range["Timeline"].as_u64().unwrap()).unwrap(),
             start: lsn("Start-LSN"),
             stop: lsn("End-LSN"),
-            stopped_at: stopped_at.parse().unwrap(),
+            stopped_at,
         }
     }
+}
+
+/// Whether a process works in the directory, as all of a server's do in its data directory.
+fn is_working_directory(directory: &Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap();
+    processes.flatten().any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == directory))
 }
 
 impl Drop for Server {

@@ -1,62 +1,48 @@
 //! Quiet times, and what cannot be restored.
 
 use std::os::unix::fs::FileExt as _;
-use std::time::Duration;
 
 use driver_postgres::window::Target;
+use jiff::SignedDuration;
 
-use crate::restored::{known, restore};
-use crate::source::{Server, directory, is_possible};
-use crate::worker::{SLOT, Worker, vault, wait_until_durable};
-
-fn second(text: &str) -> jiff::Timestamp {
-    jiff::Timestamp::from_second(text.parse().unwrap()).unwrap()
-}
+use crate::proof::number;
+use crate::restored::{known, known_beyond};
+use crate::scene::Scene;
+use crate::source::is_possible;
+use crate::worker::SLOT;
 
 #[test]
 fn a_quiet_time_has_every_second_and_a_gap_none() {
     if !is_possible() {
         return;
     }
-    let quiet = std::env::var("HOLDFAST_QUIET_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
-    let place = directory();
-    let vault = vault(place.path());
-    let server = Server::create(&place.path().join("source"), "max_slot_wal_keep_size = 16MB\nwal_keep_size = 0\n");
-    server.execute("CREATE TABLE notes (text text)");
-    let mut worker = Worker::start(place.path(), &server, 1);
-    wait_until_durable(&server);
-    let first_files = place.path().join("source/first");
-    let first = server.base(&first_files, "first");
+    let quiet = i64::try_from(number("HOLDFAST_QUIET_SECONDS", 4)).unwrap();
+    let scene = Scene::new("max_slot_wal_keep_size = 16MB\nwal_keep_size = 0\n");
+    let (server, vault) = (&scene.server, &scene.vault);
+    let mut worker = scene.follow(server, 1);
+    let first = scene.base("first");
     server.execute("INSERT INTO notes VALUES ('before')");
-    let clock = "SELECT ceil(extract(epoch FROM clock_timestamp()))::bigint";
-    let begun = second(&server.value(clock));
-    std::thread::sleep(Duration::from_secs(quiet + 2));
+    let begun = server.end_of_second();
+    // Nobody writes: what is asked for is quiet time.
+    server.wait_for_clock(begun + SignedDuration::from_secs(quiet + 1));
     server.execute("SELECT pg_create_restore_point('release')");
     server.execute("INSERT INTO notes VALUES ('after')");
-    std::thread::sleep(Duration::from_millis(1200));
-    wait_until_durable(&server);
 
-    let seen = known(&vault);
     let bases = [first.clone()];
+    let seen = scene.known_beyond_now(server, &bases);
     let window = seen.window(&bases);
-    let at = begun + jiff::SignedDuration::from_secs(i64::try_from(quiet / 2).unwrap());
-    for second in 0..=i64::try_from(quiet).unwrap() {
-        let at = begun + jiff::SignedDuration::from_secs(second);
+    let at = begun + SignedDuration::from_secs(quiet / 2);
+    for second in 0..=quiet {
+        let at = begun + SignedDuration::from_secs(second);
         seen.plan(&bases, Target::Time(at)).unwrap();
     }
-    let notes = |server: &Server| server.value("SELECT string_agg(text, ' ' ORDER BY text) FROM notes");
     for (name, target, expected) in [
         ("time", Target::Time(at), "before"),
         ("point", Target::Point("release".to_owned()), "before"),
         ("lsn", Target::Lsn(first.stop), "-"),
         ("latest", Target::Latest, "after before"),
     ] {
-        let plan = seen.plan(&bases, target).unwrap();
-        let found = restore(&vault, &seen, &plan, &first_files, &place.path().join(name), |server| {
-            assert_eq!(server.value("SHOW archive_mode"), "off");
-            server.value("SELECT coalesce((SELECT string_agg(text, ' ' ORDER BY text) FROM notes), '-')")
-        });
-        assert_eq!(found.as_deref(), Ok(expected), "{name}");
+        assert_eq!(scene.notes_at(&seen, &bases, target, name).as_deref(), Ok(expected), "{name}");
     }
 
     // Nobody listens, and the server gives up on the slot.
@@ -70,18 +56,15 @@ fn a_quiet_time_has_every_second_and_a_gap_none() {
         server.value(&format!("SELECT wal_status FROM pg_replication_slots WHERE slot_name = '{SLOT}'")),
         "lost"
     );
-    let in_the_gap = second(&server.value(clock));
-    std::thread::sleep(Duration::from_millis(1100));
-    let _worker = Worker::start(place.path(), &server, 2);
-    wait_until_durable(&server);
-    let second_files = place.path().join("source/second");
-    let later = server.base(&second_files, "second");
+    let in_the_gap = server.end_of_second();
+    let _worker = scene.follow(server, 2);
+    let later = scene.base("second");
     server.execute("DELETE FROM notes WHERE text LIKE 'x%'");
-    std::thread::sleep(Duration::from_millis(2200));
-    wait_until_durable(&server);
+    let after = later.stopped_at + SignedDuration::from_secs(1);
+    server.wait_for_clock(after);
 
-    let seen = known(&vault);
-    let bases = [first, later.clone()];
+    let bases = [first, later];
+    let seen = known_beyond(vault, &bases, server.clock());
     let windows = seen.window(&bases);
     assert_eq!(windows.len(), 2, "{windows:?}");
     assert!(windows[0].to >= window[0].to, "nothing of the first interval is lost: {windows:?} {window:?}");
@@ -91,21 +74,19 @@ fn a_quiet_time_has_every_second_and_a_gap_none() {
     let refused = |target| seen.plan(&bases, target).unwrap_err().to_string();
     let text = refused(Target::Time(in_the_gap));
     assert!(text.contains("gap") && text.contains(&windows[1].from.to_string()), "{text}");
-    let text = refused(Target::Time(bases[0].stopped_at - jiff::SignedDuration::from_secs(1)));
+    let text = refused(Target::Time(bases[0].stopped_at - SignedDuration::from_secs(1)));
     assert!(text.contains("before the end of the first base backup") && text.contains(", and "), "{text}");
-    let text = refused(Target::Time(windows[1].to + jiff::SignedDuration::from_secs(5)));
+    let text = refused(Target::Time(windows[1].to + SignedDuration::from_secs(5)));
     assert!(text.contains("after the last durable commit"), "{text}");
     seen.plan(&bases, Target::Time(at)).unwrap();
-    let after = later.stopped_at + jiff::SignedDuration::from_secs(1);
-    let plan = seen.plan(&bases, Target::Time(after)).unwrap();
-    assert_eq!(plan.base.id, "second");
-    let found = restore(&vault, &seen, &plan, &second_files, &place.path().join("second"), notes);
-    assert_eq!(found.as_deref(), Ok("after before"));
+    assert_eq!(seen.plan(&bases, Target::Time(after)).unwrap().base.id, "second");
+    assert_eq!(scene.notes_at(&seen, &bases, Target::Time(after), "second").as_deref(), Ok("after before"));
 
     // A segment that is lost in the vault stops the recovery; it does not end it.
-    let mut lost = known(&vault);
-    lost.stored.pieces.retain(|piece| piece.start < plan.from.0);
-    let stopped = restore(&vault, &lost, &plan, &second_files, &place.path().join("stopped"), notes).unwrap_err();
+    let mut lost = known(vault);
+    let from = seen.plan(&bases, Target::Time(after)).unwrap().from;
+    lost.stored.pieces.retain(|piece| piece.start < from.0);
+    let stopped = scene.notes_at(&lost, &bases, Target::Time(after), "stopped").unwrap_err();
     assert!(stopped.contains("this is a gap, not the end"), "{stopped}");
 }
 
@@ -114,13 +95,9 @@ fn a_damaged_record_at_the_server_is_a_gap_and_not_the_end_of_following() {
     if !is_possible() {
         return;
     }
-    let place = directory();
-    let vault = vault(place.path());
-    let server = Server::create(&place.path().join("source"), "");
-    server.execute("CREATE TABLE notes (text text)");
-    let mut worker = Worker::start(place.path(), &server, 1);
-    wait_until_durable(&server);
-    worker.kill();
+    let scene = Scene::new("");
+    let server = &scene.server;
+    scene.follow(server, 1).kill();
     // A record in the middle of what nobody has received yet.
     let segment = server.value("SELECT pg_walfile_name(pg_current_wal_lsn())");
     let from: u64 = server.value("SELECT (pg_walfile_name_offset(pg_current_wal_lsn())).file_offset").parse().unwrap();
@@ -131,9 +108,8 @@ fn a_damaged_record_at_the_server_is_a_gap_and_not_the_end_of_following() {
     let (at, mut byte) = (from + 500_000, [0; 1]);
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x55], at).unwrap();
-    let _worker = Worker::start(place.path(), &server, 2);
-    wait_until_durable(&server);
-    let facts = known(&vault).stored.facts.unwrap();
+    let _worker = scene.follow(server, 2);
+    let facts = known(&scene.vault).stored.facts.unwrap();
     assert_eq!(facts.gaps.len(), 1, "{facts:?}");
     assert!(facts.gaps[0].reason.contains("damaged at"), "{facts:?}");
     assert_eq!(facts.gaps[0].to.0 % facts.segment_size.bytes(), 0, "it goes on with the next segment: {facts:?}");
