@@ -33,6 +33,10 @@ sweep SEED="1" ROUNDS="32":
 pitr SEED="1":
     HOLDFAST_SEED={{ SEED }} HOLDFAST_PITR_TARGETS=20 HOLDFAST_PITR_SECONDS=60 HOLDFAST_QUIET_SECONDS=60 cargo nextest run -p driver-postgres -E 'binary(follow)' --no-capture
 
+# Fifty different recovery points of a server that lives, each restored and proven, and four kinds of damage, each named.
+prove-points SEED="1" POINTS="50":
+    HOLDFAST_SEED={{ SEED }} HOLDFAST_GOOD_POINTS={{ POINTS }} cargo nextest run -p driver-postgres -E 'test(every_good_point)' --no-capture
+
 # What following costs a server: pgbench without and with it, in turns, in one run; fails below nine tenths.
 bench-postgres SECONDS="30" ROUNDS="3":
     HOLDFAST_BENCH_SECONDS={{ SECONDS }} HOLDFAST_BENCH_ROUNDS={{ ROUNDS }} HOLDFAST_BENCH_LEAST_PERCENT=90 cargo nextest run -p driver-postgres -E 'binary(follow) and test(hardly_slower)' --no-capture

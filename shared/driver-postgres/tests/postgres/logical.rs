@@ -11,7 +11,7 @@ use job_model::{FailureCode, OverwritePolicy};
 
 use super::captures::{Point, capture, capture_from, under_load};
 use super::cluster::{Cluster, Place, settings};
-use super::restores::{check_with, failures, options, restore, restore_with};
+use super::restored::{RestoredCopy, failures, options, restore_with};
 
 fn location(cluster: &Cluster, more: &str) -> String {
     let socket = cluster.place.path("");
@@ -24,11 +24,8 @@ fn into(cluster: &Cluster, database: &str) -> String {
 }
 
 fn proven(point: &Point) -> Vec<String> {
-    let place = Place::new();
-    let target = place.path("restored");
-    restore(point, &target);
-    let check =
-        check_with(point, &target, &options(&[("Assert.shop.customers", "SELECT count(*) = 500 FROM customers")]));
+    let wanted = options(&[("Assert.shop.customers", "SELECT count(*) = 500 FROM customers")]);
+    let check = RestoredCopy::of(point).check(&wanted);
     if failures(&check).is_empty() {
         let steps: Vec<_> = check.steps.iter().map(|step| step.phase.as_str()).collect();
         assert_eq!(steps, ["manifest", "start", "pg_restore", "first-query", "rows", "assertions"]);
@@ -103,14 +100,12 @@ fn a_dump_that_lost_something_fails_with_its_name() {
     let cluster = Cluster::with_shop();
     let vault = MemoryVault::new();
     let point = capture(&vault, &location(&cluster, ""));
-    let place = Place::new();
-    let target = place.path("restored");
-    restore(&point, &target);
+    let copy = RestoredCopy::of(&point);
     let largest =
-        fs::read_dir(target.join("dump")).unwrap().map(|e| e.unwrap()).max_by_key(|e| e.metadata().unwrap().len());
+        fs::read_dir(copy.target.join("dump")).unwrap().map(|e| e.unwrap()).max_by_key(|e| e.metadata().unwrap().len());
     let largest = largest.unwrap();
     fs::File::options().write(true).open(largest.path()).unwrap().set_len(1000).unwrap();
-    let found = failures(&check_with(&point, &target, &BTreeMap::new()));
+    let found = copy.failures();
     let name = format!("dump/{}", largest.file_name().to_string_lossy());
     assert!(found.iter().any(|finding| finding.starts_with(&name)), "{found:?}");
 }

@@ -6,6 +6,8 @@ mod captures;
 mod cluster;
 mod conformance;
 mod logical;
+mod points;
 mod proofs;
 mod refusals;
+mod restored;
 mod restores;

@@ -3,72 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
+use driver_api::DriverError;
 use driver_api::conformance::MemoryVault;
-use driver_api::{Check, CheckRequest, Driver as _, DriverError, NoControl, RestoreRequest, Restored};
-use driver_postgres::{PostgresDriver, PostgresSettings};
-use job_model::{FailureCode, OverwritePolicy, Severity};
+use job_model::{FailureCode, OverwritePolicy};
 
 use super::captures::{Point, capture, verify_backup};
 use super::cluster::{Cluster, Place, connect, program, run, settings};
-
-pub(crate) fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-}
-
-pub(crate) fn restore_with(
-    settings: PostgresSettings,
-    point: &Point,
-    target: &Path,
-    overwrite: OverwritePolicy,
-    options: &BTreeMap<String, String>,
-) -> Result<Restored, DriverError> {
-    let begin = Instant::now();
-    PostgresDriver::new(settings).restore(RestoreRequest {
-        reader: &point.snapshot,
-        description: &point.description,
-        target,
-        overwrite,
-        include: &[],
-        options,
-        parallelism: 3,
-        control: &NoControl,
-        elapsed_ms: &|| u64::try_from(begin.elapsed().as_millis()).unwrap(),
-    })
-}
-
-pub(crate) fn restore(point: &Point, target: &Path) -> Restored {
-    restore_with(settings(), point, target, OverwritePolicy::Refuse, &BTreeMap::new()).unwrap()
-}
-
-pub(crate) fn check_with(point: &Point, target: &Path, options: &BTreeMap<String, String>) -> Check {
-    let begin = Instant::now();
-    let request = CheckRequest {
-        reader: &point.snapshot,
-        description: &point.description,
-        restored: target,
-        options,
-        privileged: true,
-        parallelism: 3,
-        control: &NoControl,
-        elapsed_ms: &|| u64::try_from(begin.elapsed().as_millis()).unwrap(),
-    };
-    PostgresDriver::new(settings()).check(request).unwrap()
-}
-
-pub(crate) fn failures(check: &Check) -> Vec<String> {
-    let failing = check.findings.iter().filter(|finding| finding.severity == Severity::Failure);
-    failing.map(|finding| format!("{}: {}", finding.subject, finding.message)).collect()
-}
+use super::restored::{CapturedShop, RestoredCopy, failures, options, restore_with};
 
 /// Restores, lets PostgreSQL's own program judge the files, and climbs the ladder.
 pub(crate) fn restored_and_proven(cluster: &Cluster, point: &Point) {
-    let place = Place::new();
-    let target = place.path("restored");
-    restore(point, &target);
-    verify_backup(&target);
-    let check = check_with(point, &target, &BTreeMap::new());
+    let copy = RestoredCopy::of(point);
+    verify_backup(&copy.target);
+    let check = copy.check(&BTreeMap::new());
     assert_eq!(failures(&check), Vec::<String>::new());
     let steps: Vec<_> = check.steps.iter().map(|step| step.phase.as_str()).collect();
     let all = ["manifest", "promoted", "first-query", "amcheck", "rows", "foreign-keys", "stop", "page-checksums"];
@@ -76,14 +24,12 @@ pub(crate) fn restored_and_proven(cluster: &Cluster, point: &Point) {
     let rto: Vec<_> = check.rto_phases.iter().map(|step| step.phase.as_str()).collect();
     assert_eq!(rto, ["start", "replay", "first-query"]);
     assert!(check.first_correct_read_ms.is_some());
-    drop((place, cluster));
+    drop((copy, cluster));
 }
 
 #[test]
 fn a_new_server_is_promoted_and_reachable_when_the_restore_says_so() {
-    let cluster = Cluster::with_shop();
-    let vault = MemoryVault::new();
-    let point = capture(&vault, &cluster.location("stream"));
+    let CapturedShop { cluster, point } = CapturedShop::by("stream");
     let place = Place::new();
     let (target, socket) = (place.path("restored"), place.path("").display().to_string());
     let wanted =
@@ -119,20 +65,17 @@ impl Drop for StopAtEnd<'_> {
 
 #[test]
 fn an_old_data_directory_becomes_the_recovery_point_and_unchanged_files_are_not_written() {
-    let cluster = Cluster::with_shop();
-    let vault = MemoryVault::new();
-    let point = capture(&vault, &cluster.location("files"));
-    let place = Place::new();
-    let target = place.path("restored");
-    restore(&point, &target);
+    let shop = CapturedShop::by("files");
+    let copy = RestoredCopy::of(&shop.point);
+    let target = &copy.target;
     let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(target.join(name)).unwrap());
     let unchanged = inode("PG_VERSION");
     fs::write(target.join("global/pg_control"), "broken").unwrap();
     fs::write(target.join("base/left-over"), "x").unwrap();
-    restore_with(settings(), &point, &target, OverwritePolicy::Exact, &BTreeMap::new()).unwrap();
+    restore_with(settings(), &shop.point, target, OverwritePolicy::Exact, &BTreeMap::new()).unwrap();
     assert_eq!(inode("PG_VERSION"), unchanged);
     assert!(!target.join("base/left-over").exists());
-    verify_backup(&target);
+    verify_backup(target);
 }
 
 #[test]
@@ -183,27 +126,26 @@ fn no_space_in_the_middle_is_said_and_the_restore_goes_on_later() {
 
 #[test]
 fn single_tables_come_out_of_a_servers_files() {
-    let cluster = Cluster::with_shop();
-    let vault = MemoryVault::new();
-    let point = capture(&vault, &cluster.location("stream"));
+    let shop = CapturedShop::by("stream");
+    let point = &shop.point;
     let target = Cluster::start();
     let place = Place::new();
     let into =
         format!("postgresql:///found?host={}&port={}&profile=main", target.place.path("").display(), target.port);
     let wanted = options(&[("Tables", "public.customers,writes"), ("Database", "shop"), ("RestoreInto", &into)]);
-    let restored = restore_with(settings(), &point, &place.path("tables"), OverwritePolicy::Refuse, &wanted).unwrap();
+    let restored = restore_with(settings(), point, &place.path("tables"), OverwritePolicy::Refuse, &wanted).unwrap();
     let phases: Vec<_> = restored.phases.iter().map(|phase| phase.phase.as_str()).collect();
     assert!(phases.ends_with(&["start", "pg_dump", "pg_restore"]), "{phases:?}");
     assert_eq!(target.sql("found", "SELECT count(*) FROM customers").single().unwrap(), "500");
     let tables = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND oid >= 16384";
     assert_eq!(target.sql("found", tables).single().unwrap(), "2");
     // The answer was lost and the request comes again.
-    restore_with(settings(), &point, &place.path("tables"), OverwritePolicy::Refuse, &wanted).unwrap();
+    restore_with(settings(), point, &place.path("tables"), OverwritePolicy::Refuse, &wanted).unwrap();
     let left: Vec<_> = fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["tables"]);
 
     let missing = options(&[("Tables", "nowhere"), ("Database", "shop")]);
-    let error = restore_with(settings(), &point, &place.path("none"), OverwritePolicy::Refuse, &missing).unwrap_err();
+    let error = restore_with(settings(), point, &place.path("none"), OverwritePolicy::Refuse, &missing).unwrap_err();
     assert!(error.to_string().contains("no matching tables"), "{error}");
     assert!(!place.path("none").exists());
 }
