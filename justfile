@@ -37,9 +37,11 @@ pitr SEED="1":
 prove-points SEED="1" POINTS="50":
     HOLDFAST_SEED={{ SEED }} HOLDFAST_GOOD_POINTS={{ POINTS }} cargo nextest run -p driver-postgres -E 'test(every_good_point)' --no-capture
 
-# What following costs a server: pgbench without and with it, in turns, in one run; fails below nine tenths.
-bench-postgres SECONDS="30" ROUNDS="3":
-    HOLDFAST_BENCH_SECONDS={{ SECONDS }} HOLDFAST_BENCH_ROUNDS={{ ROUNDS }} HOLDFAST_BENCH_LEAST_PERCENT=90 cargo nextest run -p driver-postgres -E 'binary(follow) and test(hardly_slower)' --no-capture
+# PostgreSQL beside pgBackRest and pg_basebackup: backups, restores, and what pgbench loses meanwhile (fails below nine
+# tenths). Needs root. For a part of it: `just bench-postgres --rows pg-restore --scale 20 --least-percent 0`.
+bench-postgres *ARGS:
+    cargo build --release -p benchmarks -p driver-postgres
+    HOLDFAST_BENCH_LEAST_PERCENT=${HOLDFAST_BENCH_LEAST_PERCENT:-90} ./target/release/benchmarks postgres {{ ARGS }}
 
 # Two regions in containers; builds the images first.
 containers:

@@ -4,6 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use driver_api::{DriverError, ReadError, WriteError};
+use driver_postgres::error::PgError;
+use driver_postgres::follow::FollowError;
+use driver_postgres::ledger::LedgerError;
 use vault_engine::VaultError;
 use vault_format::FormatError;
 
@@ -27,6 +30,12 @@ pub(crate) enum BenchError {
     Read(#[from] ReadError),
     #[error("write to the vault")]
     Write(#[from] WriteError),
+    #[error("the server")]
+    Server(#[from] PgError),
+    #[error("the follower")]
+    Follow(#[from] FollowError),
+    #[error("the followed log")]
+    Ledger(#[from] LedgerError),
     #[error("the format")]
     Format(#[from] FormatError),
     #[error("JSON")]

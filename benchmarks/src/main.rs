@@ -1,10 +1,11 @@
-//! Measures the vault engine and its drivers beside restic, rustic and borg, on the same data, in one run.
+//! Measures the vault engine and its drivers beside restic, rustic, borg, pgBackRest and `pg_basebackup`, on the same data, in one run.
 
 mod data;
 mod error;
 mod index_load;
 mod keeper;
 mod measure;
+mod postgres;
 mod primitives;
 mod reflink;
 mod results;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
 fn run(settings: Settings) -> Result<(), BenchError> {
     match settings.command {
         Command::Run(run) => print(&rounds::run(&run)?.table()),
+        Command::Postgres(run) => print(&postgres::run(&run)?.table()),
         Command::Table { dir } => print(&Results::load(&dir)?.table()),
         Command::Step(step) => step::run(step),
     }

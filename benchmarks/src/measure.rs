@@ -22,7 +22,7 @@ pub(crate) struct Sample {
     pub(crate) wall: f64,
     /// User and system time of the process, in seconds.
     pub(crate) cpu: f64,
-    /// Most memory that was resident (`VmHWM`), in bytes.
+    /// Most memory that was resident (`VmHWM`), in bytes, of the process and those it started that lived at the same time.
     pub(crate) peak: u64,
     /// Bytes in the repository afterwards.
     pub(crate) stored: u64,
@@ -41,11 +41,9 @@ pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Sample, Bench
         .stderr(errors)
         .spawn()
         .map_err(BenchError::io("run", command.get_program()))?;
-    let status_file = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     let status = loop {
-        // Of a process that has ended there is nothing to read any more.
-        peak = peak.max(fs::read_to_string(&status_file).ok().and_then(|text| high_water(&text)).unwrap_or(0));
+        peak = peak.max(memory_of_tree(child.id()));
         if let Some(status) = child.try_wait().map_err(BenchError::io("wait for", command.get_program()))? {
             break status;
         }
@@ -56,6 +54,23 @@ pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Sample, Bench
         return Err(BenchError::Failed { program, status, log: log.to_owned() });
     }
     Ok(Sample { wall, cpu: children_seconds()? - before, peak, stored: 0 })
+}
+
+/// What is or was resident of a process and all below it, in bytes. Servers of PostgreSQL that it started do not count.
+fn memory_of_tree(root: u32) -> u64 {
+    let mut bytes = 0;
+    let mut open = vec![root];
+    while let Some(process) = open.pop() {
+        // Of a process that has ended there is nothing to read any more.
+        let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else { continue };
+        if status.starts_with("Name:\tpostgres\n") {
+            continue;
+        }
+        bytes += high_water(&status).unwrap_or(0);
+        let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+        open.extend(children.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    bytes
 }
 
 fn high_water(status: &str) -> Option<u64> {
@@ -105,6 +120,10 @@ mod tests {
         let sample = measure(&mut command, &log).unwrap();
         assert!(sample.cpu > 0.02 && sample.cpu < sample.wall + 0.05, "{sample:?}");
         assert!(sample.peak > 100 << 10, "{sample:?}");
+        let mut nested = Command::new("sh");
+        nested.args(["-c", "sh -c 'x=$(head -c 40000000 /dev/zero | tr \"\\0\" x); sleep 0.2'; true"]);
+        let sample = measure(&mut nested, &log).unwrap();
+        assert!(sample.peak > 40 << 20, "{sample:?}");
         let failed = measure(Command::new("sh").args(["-c", "echo why; exit 3"]), &log);
         assert!(failed.unwrap_err().to_string().contains("holdfast-measure"));
         assert_eq!(fs::read_to_string(&log).unwrap(), "why\n");

@@ -1,7 +1,7 @@
 //! What was measured so far, kept in a file so that rows can be measured one at a time.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
 use crate::measure::Sample;
-use crate::settings::{Row, Tool};
+use crate::settings::{PgRow, PgTool, Row, Tool};
+
+/// In [`Results::rates`]: pgbench with nothing beside it.
+pub(crate) const ALONE: &str = "alone";
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
@@ -23,6 +26,9 @@ pub(crate) struct Results {
     /// Chunks of the index that was loaded.
     #[serde(default)]
     pub(crate) index_chunks: u64,
+    /// Transactions each second of pgbench, by what ran beside it.
+    #[serde(default)]
+    pub(crate) rates: BTreeMap<String, Vec<f64>>,
     /// By row and tool.
     samples: BTreeMap<String, BTreeMap<String, Vec<Sample>>>,
 }
@@ -43,11 +49,11 @@ impl Results {
         fs::write(&self.path, serde_json::to_vec_pretty(self)?).map_err(BenchError::io("write", &self.path))
     }
 
-    pub(crate) fn forget(&mut self, row: Row) {
+    pub(crate) fn forget(&mut self, row: impl Display) {
         self.samples.remove(&row.to_string());
     }
 
-    pub(crate) fn add(&mut self, row: Row, tool: Tool, sample: Sample) {
+    pub(crate) fn add(&mut self, row: impl Display, tool: impl Display, sample: Sample) {
         self.samples.entry(row.to_string()).or_default().entry(tool.to_string()).or_default().push(sample);
     }
 
@@ -60,13 +66,17 @@ impl Results {
         }
         out.push_str("\n| row | tool | rounds | seconds (median) | ratio | CPU seconds | peak MB | stored MB |\n");
         out.push_str("|---|---|---|---|---|---|---|---|\n");
-        for row in Row::ALL {
-            let Some(tools) = self.samples.get(&row.to_string()) else { continue };
-            let ours = tools.get(&Tool::Holdfast.to_string()).map(|samples| median(samples, |s| s.wall));
-            for tool in Tool::ALL {
-                let Some(samples) = tools.get(&tool.to_string()) else { continue };
+        let ours = Tool::Holdfast.to_string();
+        let rows = Row::ALL.iter().map(Row::to_string).chain(PgRow::ALL.iter().map(PgRow::to_string));
+        let tools_in_order =
+            || Tool::ALL.iter().map(Tool::to_string).chain(PgTool::ALL[1..].iter().map(PgTool::to_string));
+        for row in rows {
+            let Some(tools) = self.samples.get(&row) else { continue };
+            let our_wall = tools.get(&ours).map(|samples| median(samples, |s| s.wall));
+            for tool in tools_in_order() {
+                let Some(samples) = tools.get(&tool) else { continue };
                 let wall = median(samples, |sample| sample.wall);
-                let ratio = ours.filter(|_| tool != Tool::Holdfast).map(|ours| format!("{:.2}", wall / ours));
+                let ratio = our_wall.filter(|_| tool != ours).map(|ours| format!("{:.2}", wall / ours));
                 let _ = writeln!(
                     out,
                     "| {row} | {tool} | {} | {wall:.2} | {} | {:.2} | {:.0} | {:.1} |",
@@ -76,6 +86,15 @@ impl Results {
                     median(samples, |sample| sample.peak as f64) / 1e6,
                     median(samples, |sample| sample.stored as f64) / 1e6,
                 );
+            }
+        }
+        if let Some(alone) = self.rates.get(ALONE).map(|rates| middle(rates.clone())) {
+            out.push_str(
+                "\n| pgbench -c4 beside | rounds | transactions a second (median) | of alone |\n|---|---|---|---|\n",
+            );
+            for (beside, rates) in &self.rates {
+                let rate = middle(rates.clone());
+                let _ = writeln!(out, "| {beside} | {} | {rate:.0} | {:.1} % |", rates.len(), 100.0 * rate / alone);
             }
         }
         let index = self.samples.get(&Row::Index.to_string()).and_then(|tools| tools.get(&Tool::Holdfast.to_string()));
@@ -94,7 +113,11 @@ impl Results {
 }
 
 fn median(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
-    let mut values: Vec<f64> = samples.iter().map(of).collect();
+    middle(samples.iter().map(of).collect())
+}
+
+/// The median.
+pub(crate) fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => 0.0,

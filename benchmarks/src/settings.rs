@@ -18,6 +18,8 @@ pub(crate) struct Settings {
 pub(crate) enum Command {
     /// Builds what is missing of the data, measures, and prints the table of all results so far.
     Run(Run),
+    /// The same for PostgreSQL, beside pgBackRest and `pg_basebackup`. Needs root, which becomes the user `postgres`.
+    Postgres(PostgresRun),
     /// Prints the table of the results so far.
     Table {
         /// Where data and results lie.
@@ -53,6 +55,37 @@ pub(crate) struct Run {
     /// Drops earlier results of these rows.
     #[arg(long)]
     pub(crate) fresh: bool,
+}
+
+/// What to measure of PostgreSQL.
+#[derive(Debug, Args)]
+pub(crate) struct PostgresRun {
+    /// Where the server, the backups and the results lie; needs about ten times the server's size. The user `postgres` must
+    /// be able to walk through it. All but the results is made anew.
+    #[arg(long, env = "HOLDFAST_BENCH_POSTGRES_DIR", default_value = "/tmp/holdfast-bench-postgres")]
+    pub(crate) dir: PathBuf,
+    /// Scale of pgbench: 16 MB each.
+    #[arg(long, env = "HOLDFAST_BENCH_SCALE", default_value_t = 64)]
+    pub(crate) scale: u32,
+    /// Log to replay in the row `pg-instant`, in MiB.
+    #[arg(long, env = "HOLDFAST_BENCH_WAL_MIB", default_value_t = 1024)]
+    pub(crate) wal_mib: u64,
+    /// Seconds of each measurement of pgbench.
+    #[arg(long, env = "HOLDFAST_BENCH_SECONDS", default_value_t = 30)]
+    pub(crate) seconds: u64,
+    /// Rounds; every round runs every tool in turn.
+    #[arg(long, env = "HOLDFAST_BENCH_ROUNDS", default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Rows to measure. `pg-days` is measured with `pg-incremental`.
+    #[arg(long, value_delimiter = ',', default_values_t = PgRow::ALL)]
+    pub(crate) rows: Vec<PgRow>,
+    /// Tools to measure; those that are not installed are passed over.
+    #[arg(long, value_delimiter = ',', default_values_t = PgTool::ALL)]
+    pub(crate) tools: Vec<PgTool>,
+    /// Fails where pgbench with a followed and captured server reaches less than so many hundredths of what it reaches
+    /// alone. 0 asks for nothing.
+    #[arg(long, env = "HOLDFAST_BENCH_LEAST_PERCENT", default_value_t = 0)]
+    pub(crate) least_percent: u32,
 }
 
 /// A line of the table.
@@ -124,6 +157,43 @@ impl Tool {
     pub(crate) const ALL: [Self; 4] = [Self::Holdfast, Self::Restic, Self::Rustic, Self::Borg];
 }
 
+/// A line of the table of PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PgRow {
+    /// First base backup of a PostgreSQL server.
+    PgFull,
+    /// Backup after one of a hundred pages changed.
+    PgIncremental,
+    /// A full backup and ten incremental ones: the ten together, and bytes stored.
+    PgDays,
+    /// Restore, up to a server that was promoted.
+    PgRestore,
+    /// Restore to an instant, with log to replay, up to a server that was promoted.
+    PgInstant,
+    /// Throughput of pgbench beside what each tool does.
+    PgThroughput,
+}
+
+impl PgRow {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::PgFull, Self::PgIncremental, Self::PgDays, Self::PgRestore, Self::PgInstant, Self::PgThroughput];
+}
+
+/// A program that backs up PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PgTool {
+    /// This workspace's engine and driver.
+    Holdfast,
+    /// `pgbackrest` of the path.
+    Pgbackrest,
+    /// `pg_basebackup` of PostgreSQL 15, with `pg_receivewal`.
+    PgBasebackup,
+}
+
+impl PgTool {
+    pub(crate) const ALL: [Self; 3] = [Self::Holdfast, Self::Pgbackrest, Self::PgBasebackup];
+}
+
 /// The name on the command line.
 pub(crate) fn name(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -136,6 +206,18 @@ impl std::fmt::Display for Row {
 }
 
 impl std::fmt::Display for Tool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&name(*self))
+    }
+}
+
+impl std::fmt::Display for PgRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&name(*self))
+    }
+}
+
+impl std::fmt::Display for PgTool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&name(*self))
     }

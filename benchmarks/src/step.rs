@@ -1,15 +1,17 @@
 //! One operation of ours, done as the workers do it, in a process of its own so that its cost can be told.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Subcommand, ValueEnum};
 use driver_api::{
-    CaptureRequest, Driver, NoControl, ParentPoint, QuiesceOutcome, RestoreRequest, SnapshotReader, Tracking,
+    CaptureRequest, Driver, NoControl, ParentPoint, QuiesceOutcome, RestoreRequest, Restored, SnapshotReader, Tracking,
     file_location,
 };
 use driver_filesystem::FilesystemDriver;
+use driver_postgres::PostgresDriver;
 use driver_volume::VolumeDriver;
 use jiff::Timestamp;
 use job_model::{OverwritePolicy, RecoveryPointId, VaultAccess};
@@ -23,6 +25,7 @@ use vault_format::Id;
 
 use crate::error::BenchError;
 use crate::keeper::Keeper;
+use crate::postgres::step as postgres;
 use crate::{index_load, primitives};
 
 /// Secrets of the measured repositories, for all tools.
@@ -34,6 +37,8 @@ pub(crate) const OTHER_PASSWORD: &str = "another secret of the benchmarks";
 pub(crate) enum Kind {
     Volume,
     Tree,
+    /// A server; its source is a location and no path.
+    Postgres,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +55,25 @@ pub(crate) enum Step {
         source: PathBuf,
     },
     /// Restores the last capture.
-    Restore { vault: PathBuf, kind: Kind, target: PathBuf },
+    Restore {
+        /// Restore metadata, as `Key=value`.
+        #[arg(long = "option")]
+        options: Vec<String>,
+        vault: PathBuf,
+        kind: Kind,
+        target: PathBuf,
+    },
+    /// Follows a server until it is killed.
+    Follow { vault: PathBuf, sockets: PathBuf, spool: PathBuf },
+    /// Restores the last capture and rolls it forward to an instant, with the log that was followed.
+    Recover {
+        /// Restore metadata, as `Key=value`.
+        #[arg(long = "option")]
+        options: Vec<String>,
+        vault: PathBuf,
+        target: PathBuf,
+        instant: Timestamp,
+    },
     /// Reads and verifies everything.
     Check { vault: PathBuf },
     /// Copies the last capture.
@@ -65,8 +88,8 @@ pub(crate) enum Step {
 
 /// The last capture, kept in a file beside the vault.
 #[derive(Serialize, Deserialize)]
-struct Last {
-    snapshot: String,
+pub(crate) struct Last {
+    pub(crate) snapshot: String,
     tree: String,
     /// What it left beside the resource.
     #[serde(default)]
@@ -76,8 +99,10 @@ struct Last {
 pub(crate) fn run(step: Step) -> Result<(), BenchError> {
     match step {
         Step::Init { vault } => Vault::create(&access(&vault)?, &profiles(), &surroundings()).map(drop)?,
-        Step::Backup { tracked, vault, kind, source } => backup(&vault, driver(kind).as_ref(), &source, tracked)?,
-        Step::Restore { vault, kind, target } => restore(&vault, driver(kind).as_ref(), &target)?,
+        Step::Backup { tracked, vault, kind, source } => backup(&vault, kind, &source, tracked)?,
+        Step::Restore { options, vault, kind, target } => restore(&vault, driver(kind).as_ref(), &target, &options)?,
+        Step::Follow { vault, sockets, spool } => postgres::follow(&open(&vault)?, sockets, spool)?,
+        Step::Recover { options, vault, target, instant } => postgres::recover(&vault, &target, instant, &options)?,
         Step::Check { vault } => {
             let report = open(&vault)?.check(&CheckOptions { read_data: true, control: &NoControl })?;
             if !report.is_sound() {
@@ -96,14 +121,16 @@ fn driver(kind: Kind) -> Box<dyn Driver> {
     match kind {
         Kind::Volume => Box::new(VolumeDriver::new()),
         Kind::Tree => Box::new(FilesystemDriver::new()),
+        Kind::Postgres => Box::new(PostgresDriver::new(postgres::settings())),
     }
 }
 
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn backup(path: &Path, driver: &dyn Driver, source: &Path, tracked: bool) -> Result<(), BenchError> {
+fn backup(path: &Path, kind: Kind, source: &Path, tracked: bool) -> Result<(), BenchError> {
+    let driver = driver(kind);
     let vault = open(path)?;
     let last = last(path)?;
     let base = last.as_ref().and_then(|last| last.remains.clone());
@@ -118,7 +145,12 @@ fn backup(path: &Path, driver: &dyn Driver, source: &Path, tracked: bool) -> Res
         None => None,
     };
     let writer = vault.writer(&NoControl)?;
-    let location = location(source)?;
+    let (location, resource) = match kind {
+        Kind::Postgres => (source.display().to_string(), "arn:aws:rds:ap-northeast-1:000000000000:db:benchmark"),
+        Kind::Volume | Kind::Tree => {
+            (location(source)?, "arn:aws:holdfast:ap-northeast-1:000000000000:files/benchmark")
+        }
+    };
     let started_at = now();
     let mut capture = driver.capture(CaptureRequest {
         location: &location,
@@ -146,7 +178,7 @@ fn backup(path: &Path, driver: &dyn Driver, source: &Path, tracked: bool) -> Res
     let description = RecoveryPointDescription {
         schema: DESCRIPTION_SCHEMA,
         recovery_point: arn(format!("arn:aws:backup:ap-northeast-1:000000000000:recovery-point:{point}"))?,
-        resource: arn("arn:aws:holdfast:ap-northeast-1:000000000000:files/benchmark".to_owned())?,
+        resource: arn(resource.to_owned())?,
         resource_type: driver.resource_type(),
         consistency: capture.consistency,
         capture_started_at: started_at,
@@ -173,13 +205,13 @@ fn backup(path: &Path, driver: &dyn Driver, source: &Path, tracked: bool) -> Res
     keeper.base().map_or(Ok(()), |base| Ok(driver.discard(base)?))
 }
 
-fn restore(path: &Path, driver: &dyn Driver, target: &Path) -> Result<(), BenchError> {
+fn restore(path: &Path, driver: &dyn Driver, target: &Path, options: &[String]) -> Result<(), BenchError> {
     let vault = open(path)?;
     let began = Instant::now();
     let reader = vault.reader(id(&needed(path)?.snapshot)?)?;
     let description = serde_json::to_value(read_description(&reader)?)?;
     let restored = driver.restore(RestoreRequest {
-        options: &std::collections::BTreeMap::new(),
+        options: &metadata(options)?,
         reader: &reader,
         description: &description,
         target,
@@ -189,6 +221,20 @@ fn restore(path: &Path, driver: &dyn Driver, target: &Path) -> Result<(), BenchE
         control: &NoControl,
         elapsed_ms: &|| u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     })?;
+    as_it_should_be(&restored)
+}
+
+/// Restore metadata from `Key=value`.
+pub(crate) fn metadata(options: &[String]) -> Result<BTreeMap<String, String>, BenchError> {
+    let pair = |option: &String| match option.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(BenchError::Wrong(format!("`{option}` is no `Key=value`"))),
+    };
+    options.iter().map(pair).collect()
+}
+
+/// Prints the phases of a restore without findings.
+pub(crate) fn as_it_should_be(restored: &Restored) -> Result<(), BenchError> {
     match restored.findings.first() {
         Some(finding) => Err(BenchError::Wrong(format!("not restored as it should be: {finding:?}"))),
         None => crate::print(&format!("{:?}", restored.phases)),
@@ -223,11 +269,11 @@ fn last(vault: &Path) -> Result<Option<Last>, BenchError> {
     }
 }
 
-fn needed(vault: &Path) -> Result<Last, BenchError> {
+pub(crate) fn needed(vault: &Path) -> Result<Last, BenchError> {
     last(vault)?.ok_or_else(|| BenchError::Wrong(format!("nothing was captured into `{}`", vault.display())))
 }
 
-fn id(text: &str) -> Result<Id, BenchError> {
+pub(crate) fn id(text: &str) -> Result<Id, BenchError> {
     text.parse().map_err(|error| BenchError::Wrong(format!("{error}")))
 }
 
@@ -260,11 +306,11 @@ fn surroundings() -> Surroundings {
     Surroundings::new(now)
 }
 
-fn open(vault: &Path) -> Result<Vault, BenchError> {
+pub(crate) fn open(vault: &Path) -> Result<Vault, BenchError> {
     Ok(Vault::open(&access(vault)?, &profiles(), &surroundings())?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a measurement has no other clock")]
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }

@@ -25,7 +25,8 @@ pub(crate) fn version(tool: Tool) -> Option<String> {
     }
 }
 
-fn said(program: &str, argument: &str) -> Option<String> {
+/// The first line a program says.
+pub(crate) fn said(program: &str, argument: &str) -> Option<String> {
     let output = Command::new(program).arg(argument).stdin(Stdio::null()).output().ok()?;
     String::from_utf8(output.stdout).ok()?.lines().next().map(str::to_owned)
 }

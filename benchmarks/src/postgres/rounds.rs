@@ -1,0 +1,286 @@
+//! The rows: what every tool does in turn, round by round.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::source::{Source, stop, wait_for};
+use super::tools::{Bench, archive_command, configure, version};
+use crate::error::BenchError;
+use crate::measure::{Sample, measure};
+use crate::results::{ALONE, Results, middle};
+use crate::settings::{PgRow, PgTool, PostgresRun};
+
+/// Days in the row of incremental backups.
+const DAYS: usize = 10;
+
+/// In the results: pgbench beside ours, with the log followed and one capture after the other.
+const CAPTURED: &str = "holdfast, following and capturing";
+
+pub(crate) fn run(run: &PostgresRun) -> Result<Results, BenchError> {
+    std::fs::create_dir_all(&run.dir).map_err(BenchError::io("create", &run.dir))?;
+    let mut results = Results::load(&run.dir)?;
+    for row in &run.rows {
+        results.forget(row);
+    }
+    let tools: Vec<PgTool> = run.tools.iter().copied().filter(|tool| version(*tool).is_some()).collect();
+    for tool in &tools {
+        results.versions.insert(tool.to_string(), version(*tool).unwrap_or_default());
+    }
+    configure(&run.dir)?;
+    let archives = tools.contains(&PgTool::Pgbackrest);
+    let command = if archives { archive_command(&run.dir) } else { "true".to_owned() };
+    let source = Source::create(&run.dir, run.scale, &command)?;
+    let rounds = Rounds { run, tools, archives, source };
+    for row in &run.rows {
+        rounds.row(*row, &mut results)?;
+        results.save()?;
+    }
+    rounds.judge(&results)?;
+    Ok(results)
+}
+
+struct Rounds<'a> {
+    run: &'a PostgresRun,
+    tools: Vec<PgTool>,
+    archives: bool,
+    source: Source,
+}
+
+/// Killed when dropped.
+struct Receiver(Child);
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // One that has ended by itself is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Rounds<'_> {
+    fn benches(&self) -> impl Iterator<Item = Bench<'_>> {
+        self.tools.iter().map(|&tool| Bench { tool, dir: &self.run.dir })
+    }
+
+    fn row(&self, row: PgRow, results: &mut Results) -> Result<(), BenchError> {
+        match row {
+            PgRow::PgFull => self.full(results),
+            PgRow::PgIncremental => self.days(results),
+            // Measured with the row before.
+            PgRow::PgDays => Ok(()),
+            PgRow::PgRestore => self.restore(results),
+            PgRow::PgInstant => self.instant(results),
+            PgRow::PgThroughput => self.throughput(results),
+        }
+    }
+
+    fn full(&self, results: &mut Results) -> Result<(), BenchError> {
+        for _ in 0..self.run.rounds {
+            for bench in self.benches() {
+                self.prepare(bench)?;
+                let mut sample = self.measured(bench, "pg-full", bench.backup(&self.source, true)?)?;
+                sample.stored = bench.stored()?;
+                self.add(results, PgRow::PgFull, bench, sample)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ten days, each with its changes and its backup.
+    fn days(&self, results: &mut Results) -> Result<(), BenchError> {
+        for bench in self.benches() {
+            self.prepare(bench)?;
+            self.quietly(bench, bench.backup(&self.source, true)?)?;
+        }
+        let mut together = vec![Sample::default(); self.tools.len()];
+        for _ in 0..DAYS {
+            self.source.change_pages()?;
+            for (bench, sum) in self.benches().zip(&mut together) {
+                let before = bench.stored()?;
+                let mut sample = self.measured(bench, "pg-incremental", bench.backup(&self.source, false)?)?;
+                sample.stored = bench.stored()?.saturating_sub(before);
+                sum.wall += sample.wall;
+                sum.cpu += sample.cpu;
+                sum.peak = sum.peak.max(sample.peak);
+                self.add(results, PgRow::PgIncremental, bench, sample)?;
+            }
+        }
+        for (bench, mut sample) in self.benches().zip(together) {
+            // A tool without incremental backups keeps only its last one here.
+            if bench.tool != PgTool::PgBasebackup {
+                sample.stored = bench.stored()?;
+                self.add(results, PgRow::PgDays, bench, sample)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&self, results: &mut Results) -> Result<(), BenchError> {
+        for bench in self.benches() {
+            self.prepare(bench)?;
+            self.quietly(bench, bench.backup(&self.source, true)?)?;
+        }
+        for _ in 0..self.run.rounds {
+            for bench in self.benches() {
+                let sample = self.measured(bench, "pg-restore", bench.restore()?)?;
+                self.remove_target(bench)?;
+                self.add(results, PgRow::PgRestore, bench, sample)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn instant(&self, results: &mut Results) -> Result<(), BenchError> {
+        let mut receivers = Vec::new();
+        for bench in self.benches() {
+            self.prepare(bench)?;
+            receivers.extend(self.receiver(bench)?);
+            self.quietly(bench, bench.backup(&self.source, true)?)?;
+        }
+        self.source.write_log(self.run.wal_mib)?;
+        let instant = self.source.instant()?;
+        self.source.wait_until_received(self.archives, receivers.len())?;
+        drop(receivers);
+        for _ in 0..self.run.rounds {
+            for bench in self.benches() {
+                let sample = self.measured(bench, "pg-instant", bench.recover(&instant)?)?;
+                self.remove_target(bench)?;
+                self.add(results, PgRow::PgInstant, bench, sample)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// pgbench alone, then beside each tool: as it receives the log, and as it takes one backup after the other as well.
+    fn throughput(&self, results: &mut Results) -> Result<(), BenchError> {
+        results.rates.clear();
+        for bench in self.benches() {
+            self.prepare(bench)?;
+            self.quietly(bench, bench.backup(&self.source, true)?)?;
+        }
+        for _ in 0..self.run.rounds {
+            self.archive(false)?;
+            self.rate(results, ALONE)?;
+            for bench in self.benches() {
+                let tool = bench.tool;
+                self.archive(tool == PgTool::Pgbackrest)?;
+                let _receiver = self.receiver(bench)?;
+                let (receives, backs_up) = match tool {
+                    PgTool::Holdfast => ("holdfast, following", CAPTURED),
+                    PgTool::Pgbackrest => ("pgbackrest, archiving", "pgbackrest, archiving and backing up"),
+                    PgTool::PgBasebackup => ("pg_receivewal", "pg_receivewal and pg_basebackup"),
+                };
+                self.rate(results, receives)?;
+                self.while_backing_up(bench, || self.rate(results, backs_up))?;
+            }
+        }
+        self.archive(self.archives)
+    }
+
+    fn rate(&self, results: &mut Results, beside: &str) -> Result<(), BenchError> {
+        rustix::fs::sync();
+        let rate = self.source.throughput(self.run.seconds)?;
+        crate::print(&format!("pgbench beside {beside}: {rate:.0} transactions a second"))?;
+        results.rates.entry(beside.to_owned()).or_default().push(rate);
+        results.save()
+    }
+
+    /// Whether the archiver hands out segments, or only keeps them.
+    fn archive(&self, on: bool) -> Result<(), BenchError> {
+        let change = if on { "RESET archive_command" } else { "SET archive_command = ''" };
+        self.source.execute(&format!("ALTER SYSTEM {change}; SELECT pg_reload_conf()"))
+    }
+
+    fn while_backing_up(
+        &self,
+        bench: Bench<'_>,
+        work: impl FnOnce() -> Result<(), BenchError>,
+    ) -> Result<(), BenchError> {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let backups = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    self.quietly(bench, bench.backup(&self.source, false)?)?;
+                }
+                Ok(())
+            });
+            let worked = work();
+            done.store(true, Ordering::Relaxed);
+            let backed_up = backups.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            worked.and(backed_up)
+        })
+    }
+
+    /// Starts what receives the log, and waits until the server knows it.
+    fn receiver(&self, bench: Bench<'_>) -> Result<Option<Receiver>, BenchError> {
+        let Some(mut command) = bench.receive(&self.source)? else { return Ok(None) };
+        if bench.tool == PgTool::PgBasebackup {
+            self.source.execute(
+                "SELECT pg_create_physical_replication_slot('pg_receivewal', true) \
+                 WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = 'pg_receivewal')",
+            )?;
+        }
+        let path = self.run.dir.join(format!("{}-receiver.log", bench.tool));
+        let log = std::fs::File::create(&path).map_err(BenchError::io("create", &path))?;
+        let before = self.source.value("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn IS NOT NULL")?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(BenchError::io("run", command.get_program()))?;
+        let receiver = Receiver(child);
+        wait_for("the receiver", || {
+            self.source.execute("SELECT pg_switch_wal()")?;
+            let sql = "SELECT count(*) FROM pg_stat_replication WHERE flush_lsn IS NOT NULL";
+            Ok(self.source.value(sql)? != before)
+        })?;
+        Ok(Some(receiver))
+    }
+
+    /// An empty repository.
+    fn prepare(&self, bench: Bench<'_>) -> Result<(), BenchError> {
+        match bench.begin()? {
+            Some(command) => self.quietly(bench, command),
+            None => Ok(()),
+        }
+    }
+
+    fn remove_target(&self, bench: Bench<'_>) -> Result<(), BenchError> {
+        stop(&bench.target().join("data"));
+        crate::tools::remove(&bench.target())
+    }
+
+    fn add(&self, results: &mut Results, row: PgRow, bench: Bench<'_>, sample: Sample) -> Result<(), BenchError> {
+        let (tool, Sample { wall, cpu, peak, stored }) = (bench.tool, sample);
+        let (peak, stored) = (peak / 1_000_000, stored / 1_000_000);
+        crate::print(&format!("{row} {tool}: {wall:.2} s, CPU {cpu:.2} s, {peak} MB, {stored} MB stored"))?;
+        results.add(row, tool, sample);
+        results.save()
+    }
+
+    fn quietly(&self, bench: Bench<'_>, mut command: Command) -> Result<(), BenchError> {
+        measure(&mut command, &self.run.dir.join(format!("{}-unmeasured.log", bench.tool))).map(drop)
+    }
+
+    /// What others wrote is on the disk before the clock starts.
+    fn measured(&self, bench: Bench<'_>, row: &str, mut command: Command) -> Result<Sample, BenchError> {
+        rustix::fs::sync();
+        measure(&mut command, &self.run.dir.join(format!("{}-{row}.log", bench.tool)))
+    }
+
+    /// The source never waits for us.
+    fn judge(&self, results: &Results) -> Result<(), BenchError> {
+        let least = f64::from(self.run.least_percent);
+        let (Some(alone), Some(captured)) = (results.rates.get(ALONE), results.rates.get(CAPTURED)) else {
+            return Ok(());
+        };
+        let percent = 100.0 * middle(captured.clone()) / middle(alone.clone());
+        if percent < least {
+            return Err(BenchError::Wrong(format!(
+                "pgbench beside a capture reached {percent:.1} % of what it reaches alone; {least} % are asked for"
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,244 @@
+//! How each tool is told to do the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::source::{Source, own};
+use super::{as_postgres, program, shell_as_postgres, word};
+use crate::error::BenchError;
+use crate::measure::bytes_below;
+use crate::settings::{PgTool, name};
+use crate::step::Kind;
+use crate::tools::{remove, said, step};
+
+/// The name under which pgBackRest knows the server.
+const STANZA: &str = "bench";
+
+/// What pgBackRest is told besides where things are. As near to what ours does as it can: two processes, the same
+/// compression. It does not encrypt, ours does.
+const PGBACKREST: &str = "\
+process-max=2
+compress-type=zst
+compress-level=1
+start-fast=y
+repo1-bundle=y
+repo1-retention-full=99
+log-level-console=warn
+log-level-file=off
+";
+
+/// Its first line about itself; none where it is not installed.
+pub(super) fn version(tool: PgTool) -> Option<String> {
+    match tool {
+        PgTool::Holdfast => Some(format!("holdfast {}", env!("CARGO_PKG_VERSION"))),
+        PgTool::Pgbackrest => said("pgbackrest", "version"),
+        PgTool::PgBasebackup => said(&program("pg_basebackup"), "--version"),
+    }
+}
+
+/// A tool, and the directory where all of them work.
+#[derive(Clone, Copy)]
+pub(super) struct Bench<'a> {
+    pub(super) tool: PgTool,
+    pub(super) dir: &'a Path,
+}
+
+/// What the archiver of the server runs.
+pub(super) fn archive_command(dir: &Path) -> String {
+    format!("pgbackrest --config={} --stanza={STANZA} archive-push %p", configuration(dir).display())
+}
+
+fn configuration(dir: &Path) -> PathBuf {
+    dir.join("pgbackrest.conf")
+}
+
+/// Writes the configuration of pgBackRest, before there is a server.
+pub(super) fn configure(dir: &Path) -> Result<(), BenchError> {
+    let path = configuration(dir);
+    let below = |name: &str| dir.join(name).display().to_string();
+    for name in ["pgbackrest", "pgbackrest-spool", "pgbackrest-lock", "pg-basebackup"] {
+        remove(&dir.join(name))?;
+        own(&dir.join(name))?;
+    }
+    // Its asynchronous archiver would hold a lock that keeps backups from beginning; only what is read ahead counts.
+    let text = format!(
+        "[global:archive-get]\narchive-async=y\n\n[global]\n{PGBACKREST}repo1-path={}\nspool-path={}\nlock-path={}\n\n[{STANZA}]\npg1-path={}\npg1-socket-path={}\n",
+        below("pgbackrest"),
+        below("pgbackrest-spool"),
+        below("pgbackrest-lock"),
+        below("source/data"),
+        below("source"),
+    );
+    fs::write(&path, text).map_err(BenchError::io("write", &path))
+}
+
+impl Bench<'_> {
+    /// Where backups lie.
+    pub(super) fn repository(&self) -> PathBuf {
+        self.dir.join(name(self.tool))
+    }
+
+    /// A restored server's own directory; its data is below.
+    pub(super) fn target(&self) -> PathBuf {
+        self.dir.join(format!("{}-restored", name(self.tool)))
+    }
+
+    /// Bytes of backups. Of pgBackRest without the archive, which grows with what happens between the backups.
+    pub(super) fn stored(&self) -> Result<u64, BenchError> {
+        match self.tool {
+            PgTool::Holdfast | PgTool::PgBasebackup => bytes_below(&self.repository()),
+            PgTool::Pgbackrest => bytes_below(&self.repository().join("backup")),
+        }
+    }
+
+    fn pgbackrest(&self, words: &[&str]) -> Command {
+        let mut command = as_postgres("pgbackrest");
+        command.arg(format!("--config={}", configuration(self.dir).display())).arg(format!("--stanza={STANZA}"));
+        command.args(words);
+        command
+    }
+
+    /// Drops all backups and makes an empty place for new ones; none where there is nothing to prepare.
+    pub(super) fn begin(&self) -> Result<Option<Command>, BenchError> {
+        let repository = self.repository();
+        match self.tool {
+            PgTool::Holdfast => {
+                remove(&repository)?;
+                remove(&repository.with_extension("last.json"))?;
+                step(&["init"], &[&repository]).map(Some)
+            }
+            PgTool::Pgbackrest => {
+                // What the archiver has pushed goes with it; a new backup needs none of it.
+                remove(&repository)?;
+                own(&repository)?;
+                Ok(Some(self.pgbackrest(&["stanza-create"])))
+            }
+            PgTool::PgBasebackup => {
+                remove(&repository)?;
+                own(&repository).map(|()| None)
+            }
+        }
+    }
+
+    /// A backup: full, or the least that brings the last one up to date. `pg_basebackup` has full ones only, each in a
+    /// directory of its own.
+    pub(super) fn backup(&self, source: &Source, full: bool) -> Result<Command, BenchError> {
+        match self.tool {
+            PgTool::Holdfast => {
+                let sockets = source.sockets.display();
+                let location = PathBuf::from(format!("postgresql:///?host={sockets}&profile=main"));
+                step(&["backup"], &[&self.repository(), Path::new(&name(Kind::Postgres)), &location])
+            }
+            PgTool::Pgbackrest => Ok(self.pgbackrest(&["backup", if full { "--type=full" } else { "--type=incr" }])),
+            PgTool::PgBasebackup => {
+                remove(&self.repository().join("base"))?;
+                let mut command = source.client("pg_basebackup");
+                command.args(["-c", "fast", "-X", "stream", "-D"]).arg(self.repository().join("base"));
+                Ok(command)
+            }
+        }
+    }
+
+    /// Restores the newest backup, starts a server on it, and waits until it was promoted.
+    pub(super) fn restore(&self) -> Result<Command, BenchError> {
+        let data = self.empty_target()?;
+        match self.tool {
+            PgTool::Holdfast => {
+                let mut command = step(&["restore"], &[])?;
+                command.args(self.options()).arg(self.repository()).arg(name(Kind::Postgres)).arg(data);
+                Ok(command)
+            }
+            PgTool::Pgbackrest => Ok(self.restored_by_pgbackrest(&data, "--type=immediate --target-action=promote")),
+            PgTool::PgBasebackup => Ok(self.copied(&data, "")),
+        }
+    }
+
+    /// The same up to an instant, with the log that was received or archived.
+    pub(super) fn recover(&self, instant: &str) -> Result<Command, BenchError> {
+        let data = self.empty_target()?;
+        match self.tool {
+            PgTool::Holdfast => {
+                let mut command = step(&["recover"], &[])?;
+                command.args(self.options()).arg(self.repository()).arg(data).arg(instant);
+                Ok(command)
+            }
+            PgTool::Pgbackrest => {
+                // It knows one way to write an instant.
+                let instant = instant.replace('T', " ").replace('Z', "+00");
+                let target = format!("--type=time --target='{instant}' --target-action=promote");
+                Ok(self.restored_by_pgbackrest(&data, &target))
+            }
+            PgTool::PgBasebackup => {
+                let log = self.repository().join("log").display().to_string();
+                let settings = format!(
+                    "touch {data}/recovery.signal; cat >> {data}/postgresql.auto.conf <<'END'\n\
+                     restore_command = 'cp {log}/%f %p || cp {log}/%f.partial %p'\n\
+                     recovery_target_time = '{instant}'\nrecovery_target_action = 'promote'\nEND\n",
+                    data = word(&data)
+                );
+                Ok(self.copied(&data, &settings))
+            }
+        }
+    }
+
+    fn options(&self) -> [String; 2] {
+        ["StartServer=true".to_owned(), format!("SocketDirectory={}", self.target().display())]
+            .map(|option| format!("--option={option}"))
+    }
+
+    fn empty_target(&self) -> Result<PathBuf, BenchError> {
+        let target = self.target();
+        remove(&target)?;
+        own(&target)?;
+        Ok(target.join("data"))
+    }
+
+    fn restored_by_pgbackrest(&self, data: &Path, target: &str) -> Command {
+        let configuration = word(&configuration(self.dir));
+        let restore =
+            format!("pgbackrest --config={configuration} --stanza={STANZA} restore --pg1-path={} {target}", word(data));
+        shell_as_postgres(&format!("{restore}\n{}", self.start(data)))
+    }
+
+    fn copied(&self, data: &Path, settings: &str) -> Command {
+        let base = word(&self.repository().join("base"));
+        let (data_word, start) = (word(data), self.start(data));
+        // As durable as what the others restore.
+        shell_as_postgres(&format!("cp -a {base} {data_word}\n{settings}sync -f {data_word}\n{start}"))
+    }
+
+    /// The end of both: a server that nobody archives from, and that is no more in recovery.
+    fn start(&self, data: &Path) -> String {
+        let sockets = self.target().display().to_string();
+        let start = format!(
+            "{} start -w -s -t 3600 -D {} -l '{sockets}/log' -o \"-c archive_mode=off -c unix_socket_directories='{sockets}'\"\n",
+            program("pg_ctl"),
+            word(data)
+        );
+        // `pg_ctl` does not wait for the end of a recovery that answers queries before.
+        let promoted = format!(
+            "until [ \"$({} -h '{sockets}' -U postgres -d postgres -Atc 'SELECT pg_is_in_recovery()')\" = f ]; do sleep 0.05; done\n",
+            program("psql")
+        );
+        start + &promoted
+    }
+
+    /// Receives the log until it is killed; none where the server's archiver sends it.
+    pub(super) fn receive(&self, source: &Source) -> Result<Option<Command>, BenchError> {
+        match self.tool {
+            PgTool::Holdfast => {
+                let spool = self.dir.join("holdfast-spool");
+                step(&["follow"], &[&self.repository(), &source.sockets, &spool]).map(Some)
+            }
+            PgTool::Pgbackrest => Ok(None),
+            PgTool::PgBasebackup => {
+                let log = self.repository().join("log");
+                own(&log)?;
+                let mut command = source.client("pg_receivewal");
+                command.args(["--synchronous", "-S", "pg_receivewal", "-D"]).arg(log);
+                Ok(Some(command))
+            }
+        }
+    }
+}
