@@ -164,9 +164,7 @@ impl Bench<'_> {
                 Ok(command)
             }
             PgTool::Pgbackrest => {
-                // It knows one way to write an instant.
-                let instant = instant.replace('T', " ").replace('Z', "+00");
-                let target = format!("--type=time --target='{instant}' --target-action=promote");
+                let target = format!("--type=time --target='{}' --target-action=promote", plain(instant));
                 Ok(self.restored_by_pgbackrest(&data, &target))
             }
             PgTool::PgBasebackup => {
@@ -175,7 +173,8 @@ impl Bench<'_> {
                     "touch {data}/recovery.signal; cat >> {data}/postgresql.auto.conf <<'END'\n\
                      restore_command = 'cp {log}/%f %p || cp {log}/%f.partial %p'\n\
                      recovery_target_time = '{instant}'\nrecovery_target_action = 'promote'\nEND\n",
-                    data = word(&data)
+                    data = word(&data),
+                    instant = plain(instant),
                 );
                 Ok(self.copied(&data, &settings))
             }
@@ -241,4 +240,9 @@ impl Bench<'_> {
             }
         }
     }
+}
+
+/// An instant as PostgreSQL and pgBackRest read it.
+fn plain(instant: &str) -> String {
+    instant.replace('T', " ").replace('Z', "+00")
 }
