@@ -161,22 +161,28 @@ impl Tool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PgRow {
     /// First base backup of a PostgreSQL server.
-    PgFull,
+    #[value(name = "pg-full")]
+    Full,
     /// Backup after one of a hundred pages changed.
-    PgIncremental,
+    #[value(name = "pg-incremental")]
+    Incremental,
     /// A full backup and ten incremental ones: the ten together, and bytes stored.
-    PgDays,
+    #[value(name = "pg-days")]
+    Days,
     /// Restore, up to a server that was promoted.
-    PgRestore,
+    #[value(name = "pg-restore")]
+    Restore,
     /// Restore to an instant, with log to replay, up to a server that was promoted.
-    PgInstant,
+    #[value(name = "pg-instant")]
+    Instant,
     /// Throughput of pgbench beside what each tool does.
-    PgThroughput,
+    #[value(name = "pg-throughput")]
+    Throughput,
 }
 
 impl PgRow {
     pub(crate) const ALL: [Self; 6] =
-        [Self::PgFull, Self::PgIncremental, Self::PgDays, Self::PgRestore, Self::PgInstant, Self::PgThroughput];
+        [Self::Full, Self::Incremental, Self::Days, Self::Restore, Self::Instant, Self::Throughput];
 }
 
 /// A program that backs up PostgreSQL.

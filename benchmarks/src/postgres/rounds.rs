@@ -64,13 +64,13 @@ impl Rounds<'_> {
 
     fn row(&self, row: PgRow, results: &mut Results) -> Result<(), BenchError> {
         match row {
-            PgRow::PgFull => self.full(results),
-            PgRow::PgIncremental => self.days(results),
+            PgRow::Full => self.full(results),
+            PgRow::Incremental => self.days(results),
             // Measured with the row before.
-            PgRow::PgDays => Ok(()),
-            PgRow::PgRestore => self.restore(results),
-            PgRow::PgInstant => self.instant(results),
-            PgRow::PgThroughput => self.throughput(results),
+            PgRow::Days => Ok(()),
+            PgRow::Restore => self.restore(results),
+            PgRow::Instant => self.instant(results),
+            PgRow::Throughput => self.throughput(results),
         }
     }
 
@@ -80,7 +80,7 @@ impl Rounds<'_> {
                 self.prepare(bench)?;
                 let mut sample = self.measured(bench, "pg-full", bench.backup(&self.source, true)?)?;
                 sample.stored = bench.stored()?;
-                self.add(results, PgRow::PgFull, bench, sample)?;
+                self.add(results, PgRow::Full, bench, sample)?;
             }
         }
         Ok(())
@@ -102,14 +102,14 @@ impl Rounds<'_> {
                 sum.wall += sample.wall;
                 sum.cpu += sample.cpu;
                 sum.peak = sum.peak.max(sample.peak);
-                self.add(results, PgRow::PgIncremental, bench, sample)?;
+                self.add(results, PgRow::Incremental, bench, sample)?;
             }
         }
         for (bench, mut sample) in self.benches().zip(together) {
             // A tool without incremental backups keeps only its last one here.
             if bench.tool != PgTool::PgBasebackup {
                 sample.stored = bench.stored()?;
-                self.add(results, PgRow::PgDays, bench, sample)?;
+                self.add(results, PgRow::Days, bench, sample)?;
             }
         }
         Ok(())
@@ -124,7 +124,7 @@ impl Rounds<'_> {
             for bench in self.benches() {
                 let sample = self.measured(bench, "pg-restore", bench.restore()?)?;
                 self.remove_target(bench)?;
-                self.add(results, PgRow::PgRestore, bench, sample)?;
+                self.add(results, PgRow::Restore, bench, sample)?;
             }
         }
         Ok(())
@@ -145,7 +145,7 @@ impl Rounds<'_> {
             for bench in self.benches() {
                 let sample = self.measured(bench, "pg-instant", bench.recover(&instant)?)?;
                 self.remove_target(bench)?;
-                self.add(results, PgRow::PgInstant, bench, sample)?;
+                self.add(results, PgRow::Instant, bench, sample)?;
             }
         }
         Ok(())
