@@ -4,11 +4,15 @@
 //! have nothing to do with the driver, and call [`driver_conformance!`](crate::driver_conformance).
 
 mod cases;
+mod keeper;
 mod memory;
+mod mount;
 mod subject;
 
 pub use cases::*;
+pub use keeper::Keeper;
 pub use memory::{MemorySnapshot, MemoryVault};
+pub use mount::Mount;
 pub use subject::{Bench, CountingControl, Damage, Point, StoppingControl, Subject};
 
 /// One test per case of the suite for a subject: `driver_conformance!(MySubject::new())`.

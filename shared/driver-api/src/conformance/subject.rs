@@ -8,12 +8,12 @@ use std::time::Instant;
 use jiff::Timestamp;
 use job_model::{FindingKind, OverwritePolicy, Progress};
 use parking_lot::Mutex;
-use vault_format::{Id, Node, NodeKind, Tree};
+use vault_format::{Id, NodeKind};
 
 use super::{MemorySnapshot, MemoryVault};
 use crate::{
-    Capture, CaptureRequest, CaptureWriter, Check, CheckRequest, Control, Driver, DriverError, NoControl, ParentPoint,
-    QuiesceOutcome, RestoreRequest, Restored, SnapshotReader, file_location,
+    Capture, CaptureRequest, Check, CheckRequest, Control, Driver, DriverError, NoControl, ParentPoint, QuiesceOutcome,
+    RestoreRequest, Restored, SnapshotReader, file_location,
 };
 
 /// One way to spoil what was restored.
@@ -129,12 +129,7 @@ impl Bench {
             control,
             now: &now,
         })?;
-        let holdfast = self.vault.write_tree(Tree { nodes: capture.sidecars.clone() })?;
-        let holdfast =
-            Node { name: b"holdfast".to_vec(), kind: NodeKind::Dir { subtree: holdfast }, ..capture.data.clone() };
-        let root = self.vault.write_tree(Tree { nodes: vec![capture.data.clone(), holdfast] })?;
-        let description = serde_json::json!({ "driver": capture.facts });
-        Ok(Point { snapshot: self.vault.snapshot(root), description, capture })
+        Ok(Point::commit(&self.vault, capture)?)
     }
 
     /// Captures without anybody watching.

@@ -5,15 +5,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use driver_api::conformance::{Bench, CountingControl, MemoryVault, Point, files};
+use driver_api::conformance::{Bench, CountingControl, Keeper, MemoryVault, Mount, Point, files};
 use driver_api::{
-    CaptureRequest, CaptureWriter, Driver, DriverError, NoControl, ParentPoint, QuiesceOutcome, RestoreRequest,
-    Tracking, TrackingSettings, file_location,
+    CaptureRequest, CaptureWriter, Driver, NoControl, ParentPoint, QuiesceOutcome, RestoreRequest, Tracking,
+    TrackingSettings, file_location,
 };
 use driver_filesystem::FilesystemDriver;
 use job_model::{ChangeMethod, OverwritePolicy, SourceView};
-use parking_lot::Mutex;
-use vault_format::{Node, NodeKind, Tree};
+use vault_format::NodeKind;
 
 use super::oracle::run;
 use super::source::noise;
@@ -32,81 +31,21 @@ fn mebibytes(seed: u64, count: u64) -> Vec<u8> {
     (0..count).flat_map(|number| noise(seed * 1000 + number, 64 << 10).repeat(16)).collect()
 }
 
-/// A file system in a file, on a loop device.
-struct Mount {
-    place: tempfile::TempDir,
-    _backing: tempfile::NamedTempFile,
+/// btrfs with a subvolume for the tree.
+fn btrfs_with_tree() -> Mount {
+    let mount = Mount::btrfs("defaults");
+    run("btrfs", &["subvolume", "create", "tree"], mount.root());
+    mount
 }
 
-impl Mount {
-    fn new(make: &[&str]) -> Self {
-        let backing = tempfile::NamedTempFile::new().unwrap();
-        backing.as_file().set_len(2 << 30).unwrap();
-        let (image, root) = (backing.path().to_str().unwrap(), Path::new("/"));
-        run(make[0], &[&make[1..], &[image]].concat(), root);
-        let place = tempfile::tempdir().unwrap();
-        run("mount", &["-o", "loop", image, place.path().to_str().unwrap()], root);
-        Self { place, _backing: backing }
-    }
-
-    fn xfs() -> Self {
-        Self::new(&["mkfs.xfs", "-q", "-m", "reflink=1"])
-    }
-
-    /// With a subvolume in it.
-    fn btrfs() -> Self {
-        let mount = Self::new(&["mkfs.btrfs", "-q"]);
-        run("btrfs", &["subvolume", "create", "tree"], mount.place.path());
-        mount
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
-    }
-
-    /// What captures left.
-    fn kept(&self) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(self.path(".holdfast-clones")) else { return Vec::new() };
-        entries.map(|entry| entry.unwrap().path()).collect()
-    }
+fn xfs_with_tree() -> Mount {
+    let mount = Mount::xfs();
+    fs::create_dir(mount.path("tree")).unwrap();
+    mount
 }
 
-impl Drop for Mount {
-    fn drop(&mut self) {
-        run("umount", &[self.place.path().to_str().unwrap()], Path::new("/"));
-    }
-}
-
-/// What the service does for a driver; what is at rest for it comes to life when the view is taken.
-struct Keeper<'a> {
-    base: Option<serde_json::Value>,
-    name: String,
-    settings: TrackingSettings,
-    events: Mutex<Vec<&'static str>>,
-    on_taken: &'a (dyn Fn() + Sync),
-}
-
-impl Tracking for Keeper<'_> {
-    fn base(&self) -> Option<&serde_json::Value> {
-        self.base.as_ref()
-    }
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn settings(&self) -> &TrackingSettings {
-        &self.settings
-    }
-    fn intend(&self, remains: &serde_json::Value) -> Result<(), DriverError> {
-        let path = remains["path"].as_str().unwrap();
-        assert!(!Path::new(path).exists(), "nothing is made before it was intended");
-        self.events.lock().push("intend");
-        Ok(())
-    }
-    fn view_taken(&self) -> Result<(), DriverError> {
-        self.events.lock().push("taken");
-        (self.on_taken)();
-        Ok(())
-    }
+fn settings(min_free_percent: u64) -> TrackingSettings {
+    TrackingSettings { directories: Vec::new(), min_free_percent }
 }
 
 /// A tree that is captured again and again.
@@ -132,24 +71,23 @@ impl<'a> Chain<'a> {
 
     /// Captures, restores, and compares with the tree as it is.
     fn capture(&mut self) -> Seen {
-        let seen = self.capture_while(&|| ());
+        let seen = self.capture_while(|| ());
         let restored = self.restored();
         assert_eq!(difference(&self.tree, &restored.path().join("tree")), "", "capture {}", self.number);
         seen
     }
 
     /// Captures; something happens as soon as the view is taken.
-    fn capture_while(&mut self, on_taken: &(dyn Fn() + Sync)) -> Seen {
+    fn capture_while(&mut self, on_taken: impl Fn() + Sync) -> Seen {
+        let on_taken = || {
+            on_taken();
+            Ok(())
+        };
         self.number += 1;
         // What changed in the same tick of the clock as the capture is read again by the next one.
         Bench::new().settle();
-        let keeper = Keeper {
-            base: self.newest.as_ref().and_then(|point| point.capture.remains.clone()),
-            name: format!("kept-{}", self.number),
-            settings: TrackingSettings { directories: Vec::new(), min_free_percent: 1 },
-            events: Mutex::default(),
-            on_taken,
-        };
+        let name = format!("kept-{}", self.number);
+        let keeper = Keeper::new(name, self.newest.as_ref(), settings(1)).when_taken(&on_taken);
         let control = CountingControl::default();
         let parent = self.newest.take();
         let point = capture(&self.vault, &self.tree, parent.as_ref(), &keeper, &control);
@@ -157,7 +95,7 @@ impl<'a> Chain<'a> {
             FilesystemDriver.discard(&old).unwrap();
         }
         if point.capture.reading.view != SourceView::Live {
-            assert_eq!(keeper.events.lock().last(), Some(&"taken"));
+            assert_eq!(keeper.events().last(), Some(&"taken"));
         }
         assert_eq!(self.mount.kept().len(), usize::from(point.capture.remains.is_some()));
         let reading = point.capture.reading.clone();
@@ -240,10 +178,7 @@ fn capture(
         })
         .unwrap();
     assert_eq!(capture.exceptions, []);
-    let subtree = vault.write_tree(Tree { nodes: capture.sidecars.clone() }).unwrap();
-    let holdfast = Node { name: b"holdfast".to_vec(), kind: NodeKind::Dir { subtree }, ..capture.data.clone() };
-    let root = vault.write_tree(Tree { nodes: vec![capture.data.clone(), holdfast] }).unwrap();
-    Point { snapshot: vault.snapshot(root), description: serde_json::json!({ "driver": capture.facts }), capture }
+    Point::commit(vault, capture).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "times of real files are compared with it")]
@@ -285,7 +220,7 @@ fn a_hard_life(mount: &Mount, view: SourceView) {
     run(
         "xfs_io",
         &["-c", "mmap -rw 0 8m", "-c", "mwrite -S 0x61 5000000 100", chain.large().to_str().unwrap()],
-        mount.place.path(),
+        mount.root(),
     );
     chain.tracked(17 * MIB);
     chain.xfs_io("fpunch 10m 20m");
@@ -314,7 +249,7 @@ fn a_hard_life(mount: &Mount, view: SourceView) {
     chain.fell_back("keeps no clones");
     let kept = mount.kept().remove(0);
     if view == SourceView::SubvolumeSnapshot {
-        run("btrfs", &["subvolume", "delete", kept.to_str().unwrap()], mount.place.path());
+        run("btrfs", &["subvolume", "delete", kept.to_str().unwrap()], mount.root());
     } else {
         fs::remove_dir_all(&kept).unwrap();
     }
@@ -344,7 +279,7 @@ fn a_hard_life(mount: &Mount, view: SourceView) {
 fn touch_the_kept(mount: &Mount, chain: &Chain<'_>, view: SourceView) {
     let kept = mount.kept().remove(0);
     let base = if view == SourceView::SubvolumeSnapshot {
-        run("btrfs", &["property", "set", "-f", kept.to_str().unwrap(), "ro", "false"], mount.place.path());
+        run("btrfs", &["property", "set", "-f", kept.to_str().unwrap(), "ro", "false"], mount.root());
         kept.join("a/large")
     } else {
         use std::os::unix::fs::MetadataExt;
@@ -357,20 +292,12 @@ fn touch_the_kept(mount: &Mount, chain: &Chain<'_>, view: SourceView) {
 
 #[test]
 fn large_files_on_xfs_are_tracked_through_a_hard_life() {
-    a_hard_life(&Mount::xfs_with_tree(), SourceView::LargeFileClones);
+    a_hard_life(&xfs_with_tree(), SourceView::LargeFileClones);
 }
 
 #[test]
 fn large_files_of_a_btrfs_subvolume_are_tracked_through_a_hard_life() {
-    a_hard_life(&Mount::btrfs(), SourceView::SubvolumeSnapshot);
-}
-
-impl Mount {
-    fn xfs_with_tree() -> Self {
-        let mount = Self::xfs();
-        fs::create_dir(mount.path("tree")).unwrap();
-        mount
-    }
+    a_hard_life(&btrfs_with_tree(), SourceView::SubvolumeSnapshot);
 }
 
 /// Whoever is brought to rest may go on as soon as the view is taken: what it then writes is not in the recovery point.
@@ -387,7 +314,7 @@ fn one_instant(mount: &Mount) {
         fs::write(&small, "after").unwrap();
         fs::write(small.with_file_name("new"), "after").unwrap();
     };
-    chain.capture_while(&written);
+    chain.capture_while(written);
     let restored = chain.restored();
     assert_eq!(difference(&place, &restored.path().join("tree")), "");
     // And the next capture finds all of it.
@@ -396,22 +323,22 @@ fn one_instant(mount: &Mount) {
 
 #[test]
 fn tree_on_xfs_is_captured_as_of_when_the_view_was_taken() {
-    one_instant(&Mount::xfs_with_tree());
+    one_instant(&xfs_with_tree());
 }
 
 #[test]
 fn btrfs_subvolume_is_captured_as_of_when_the_view_was_taken() {
-    one_instant(&Mount::btrfs());
+    one_instant(&btrfs_with_tree());
 }
 
 #[test]
 fn subvolume_that_is_mounted_itself_is_snapshotted_inside_and_subvolumes_below_it_are_left_out() {
-    let mount = Mount::btrfs();
+    let mount = btrfs_with_tree();
     let mut chain = Chain::new(&mount);
-    chain.tree = mount.place.path().to_owned();
+    chain.tree = mount.root().to_owned();
     fs::write(mount.path("file"), "x").unwrap();
     fs::write(mount.path("tree/elsewhere"), "not of this subvolume").unwrap();
-    let seen = chain.capture_while(&|| ());
+    let seen = chain.capture_while(|| ());
     assert_eq!(seen.view, SourceView::SubvolumeSnapshot);
     let point = chain.newest.as_ref().unwrap();
     assert_eq!(point.description["driver"]["mount_points_listed"], serde_json::json!(["tree"]));
@@ -423,20 +350,14 @@ fn subvolume_that_is_mounted_itself_is_snapshotted_inside_and_subvolumes_below_i
 
 #[test]
 fn too_little_space_is_said_and_nothing_is_left() {
-    let mount = Mount::xfs_with_tree();
+    let mount = xfs_with_tree();
     let chain = Chain::new(&mount);
     build(&chain);
-    let keeper = Keeper {
-        base: None,
-        name: "full".to_owned(),
-        settings: TrackingSettings { directories: Vec::new(), min_free_percent: 99 },
-        events: Mutex::default(),
-        on_taken: &|| (),
-    };
+    let keeper = Keeper::new("full".to_owned(), None, settings(99));
     let point = capture(&chain.vault, &chain.tree, None, &keeper, &CountingControl::default());
     assert_eq!((point.capture.reading.view, point.capture.remains), (SourceView::Live, None));
     assert!(point.capture.reading.fallback.unwrap().contains("is free"));
-    assert!(keeper.events.lock().is_empty() && !mount.path(".holdfast-clones").exists());
+    assert!(keeper.events().is_empty() && !mount.path(".holdfast-clones").exists());
 }
 
 #[test]
@@ -445,15 +366,9 @@ fn file_system_without_shared_extents_is_read_live_and_nothing_is_left() {
     let tree = place.path().join("tree");
     fs::create_dir(&tree).unwrap();
     File::create(tree.join("large")).unwrap().set_len(100 * MIB).unwrap();
-    let keeper = Keeper {
-        base: None,
-        name: "none".to_owned(),
-        settings: TrackingSettings { directories: Vec::new(), min_free_percent: 0 },
-        events: Mutex::default(),
-        on_taken: &|| (),
-    };
+    let keeper = Keeper::new("none".to_owned(), None, settings(0));
     let point = capture(&MemoryVault::new(), &tree, None, &keeper, &CountingControl::default());
     assert_eq!((point.capture.reading.view, &point.capture.reading.fallback), (SourceView::Live, &None));
     assert_eq!(point.capture.remains, None);
-    assert!(keeper.events.lock().is_empty() && fs::read_dir(place.path()).unwrap().count() == 1);
+    assert!(keeper.events().is_empty() && fs::read_dir(place.path()).unwrap().count() == 1);
 }

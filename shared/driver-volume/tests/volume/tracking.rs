@@ -5,89 +5,18 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use driver_api::conformance::{CountingControl, MemorySnapshot, MemoryVault, Point, files};
+use driver_api::conformance::{CountingControl, Keeper, MemoryVault, Mount, Point, files};
 use driver_api::{
-    CaptureRequest, CaptureWriter, Driver, DriverError, ParentPoint, QuiesceOutcome, Tracking, TrackingSettings,
-    file_location,
+    CaptureRequest, CaptureWriter, Driver, ParentPoint, QuiesceOutcome, Tracking, TrackingSettings, file_location,
 };
 use driver_volume::VolumeDriver;
 use job_model::{ChangeMethod, SourceView};
-use parking_lot::Mutex;
-use vault_format::{Node, NodeKind, Tree};
+use vault_format::NodeKind;
 
-use super::oracle::{Loop, MIB, image, noise, run};
+use super::oracle::{MIB, image, noise, run};
 
-/// A file system in a file.
-struct Mount {
-    place: tempfile::TempDir,
-    _device: Loop,
-    _backing: tempfile::NamedTempFile,
-}
-
-impl Mount {
-    fn new(make: &[&str], options: &str) -> Self {
-        let backing = tempfile::NamedTempFile::new().unwrap();
-        backing.as_file().set_len(2 << 30).unwrap();
-        run(make[0], &[&make[1..], &[backing.path().to_str().unwrap()]].concat());
-        let device = Loop::attach(backing.path());
-        let place = tempfile::tempdir().unwrap();
-        run("mount", &["-o", options, &device.0, place.path().to_str().unwrap()]);
-        Self { place, _device: device, _backing: backing }
-    }
-
-    fn xfs() -> Self {
-        Self::new(&["mkfs.xfs", "-q", "-m", "reflink=1"], "defaults")
-    }
-
-    fn btrfs(options: &str) -> Self {
-        Self::new(&["mkfs.btrfs", "-q"], options)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
-    }
-
-    fn clones(&self) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(self.path(".holdfast-clones")) else { return Vec::new() };
-        entries.map(|entry| entry.unwrap().path()).collect()
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        run("umount", &[self.place.path().to_str().unwrap()]);
-    }
-}
-
-/// What the service does for a driver.
-struct Keeper {
-    base: Option<serde_json::Value>,
-    name: String,
-    settings: TrackingSettings,
-    /// What happened, in order.
-    events: Mutex<Vec<String>>,
-    clones: PathBuf,
-}
-
-impl Tracking for Keeper {
-    fn base(&self) -> Option<&serde_json::Value> {
-        self.base.as_ref()
-    }
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn settings(&self) -> &TrackingSettings {
-        &self.settings
-    }
-    fn intend(&self, _remains: &serde_json::Value) -> Result<(), DriverError> {
-        assert!(!self.clones.join(&self.name).exists(), "nothing is made before it was intended");
-        self.events.lock().push("intend".to_owned());
-        Ok(())
-    }
-    fn view_taken(&self) -> Result<(), DriverError> {
-        self.events.lock().push("taken".to_owned());
-        Ok(())
-    }
+fn settings(min_free_percent: u64) -> TrackingSettings {
+    TrackingSettings { directories: Vec::new(), min_free_percent }
 }
 
 /// An image that is captured again and again.
@@ -97,7 +26,6 @@ struct Chain<'a> {
     vault: MemoryVault,
     newest: Option<Point>,
     number: u32,
-    settings: TrackingSettings,
 }
 
 /// What is looked at of a capture.
@@ -110,19 +38,12 @@ struct Seen {
 
 impl<'a> Chain<'a> {
     fn new(mount: &'a Mount, name: &str) -> Self {
-        let settings = TrackingSettings { directories: Vec::new(), min_free_percent: 1 };
-        Self { mount, image: mount.path(name), vault: MemoryVault::new(), newest: None, number: 0, settings }
+        Self { mount, image: mount.path(name), vault: MemoryVault::new(), newest: None, number: 0 }
     }
 
     fn capture(&mut self) -> Seen {
         self.number += 1;
-        let keeper = Keeper {
-            base: self.newest.as_ref().and_then(|point| point.capture.remains.clone()),
-            name: format!("clone-{}", self.number),
-            settings: self.settings.clone(),
-            events: Mutex::default(),
-            clones: self.mount.path(".holdfast-clones"),
-        };
+        let keeper = Keeper::new(format!("clone-{}", self.number), self.newest.as_ref(), settings(1));
         let control = CountingControl::default();
         let point = capture(&self.vault, &self.image, self.newest.as_ref(), Some(&keeper), &control);
         // The referee: everything read, into a vault that knows nothing.
@@ -131,14 +52,14 @@ impl<'a> Chain<'a> {
         assert_eq!(point.capture.items, full.capture.items);
         assert_eq!(point.description["driver"]["extents"], full.description["driver"]["extents"]);
         if point.capture.reading.view == SourceView::ReflinkClone {
-            assert_eq!(*keeper.events.lock(), ["intend", "taken"]);
+            assert_eq!(keeper.events(), ["intend", "taken"]);
         }
         if let Some(old) = self.newest.as_ref().and_then(|point| point.capture.remains.clone()) {
             VolumeDriver.discard(&old).unwrap();
         }
         let reading = point.capture.reading.clone();
         self.newest = Some(point);
-        assert_eq!(self.mount.clones().len(), 1);
+        assert_eq!(self.mount.kept().len(), 1);
         Seen { method: reading.method, view: reading.view, read: control.sum().bytes_read, fallback: reading.fallback }
     }
 
@@ -166,7 +87,7 @@ impl<'a> Chain<'a> {
     }
 
     fn clone_path(&self) -> PathBuf {
-        self.mount.clones().into_iter().next().unwrap()
+        self.mount.kept().into_iter().next().unwrap()
     }
 }
 
@@ -190,14 +111,7 @@ fn capture(
         })
         .unwrap();
     assert_eq!(capture.exceptions, []);
-    let snapshot = root(vault, &capture.data);
-    Point { snapshot, description: serde_json::json!({ "driver": capture.facts }), capture }
-}
-
-fn root(vault: &MemoryVault, data: &Node) -> MemorySnapshot {
-    let subtree = vault.write_tree(Tree { nodes: Vec::new() }).unwrap();
-    let holdfast = Node { name: b"holdfast".to_vec(), kind: NodeKind::Dir { subtree }, ..data.clone() };
-    vault.snapshot(vault.write_tree(Tree { nodes: vec![data.clone(), holdfast] }).unwrap())
+    Point::commit(vault, capture).unwrap()
 }
 
 /// Everything that may happen to an image.
@@ -276,14 +190,7 @@ fn a_hard_life(mount: &Mount) {
     VolumeDriver.discard(&remains).unwrap();
     VolumeDriver.discard(&remains).unwrap();
     assert!(!mount.path(".holdfast-clones").exists());
-    let settings = TrackingSettings { directories: Vec::new(), min_free_percent: 99 };
-    let keeper = Keeper {
-        base: None,
-        name: "full".to_owned(),
-        settings,
-        events: Mutex::default(),
-        clones: mount.path(".holdfast-clones"),
-    };
+    let keeper = Keeper::new("full".to_owned(), None, settings(99));
     let point = capture(&chain.vault, &chain.image, None, Some(&keeper), &CountingControl::default());
     assert_eq!((point.capture.reading.view, point.capture.remains), (SourceView::Live, None));
     assert!(point.capture.reading.fallback.unwrap().contains("is free"));
@@ -311,7 +218,7 @@ fn moved_and_compressed_data_is_read_again_and_never_missed() {
     chain.write(5 * MIB, b"changed");
     // Compressed extents say nothing of where their bytes lie.
     chain.tracked(20);
-    let place = mount.place.path().to_str().unwrap();
+    let place = mount.root().to_str().unwrap();
     run("mount", &["-o", "remount,compress=no", place]);
     chain.write(0, &noise(3, 20 * MIB as usize));
     chain.tracked(20);
@@ -346,12 +253,9 @@ fn directory_for_clones_that_others_may_enter_is_not_used() {
     fs::create_dir(&open).unwrap();
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-    let keeper = |directory: &Path| Keeper {
-        base: None,
-        name: "clone".to_owned(),
-        settings: TrackingSettings { directories: vec!["/proc".into(), directory.to_owned()], min_free_percent: 1 },
-        events: Mutex::default(),
-        clones: directory.to_owned(),
+    let keeper = |directory: &Path| {
+        let directories = vec!["/proc".into(), directory.to_owned()];
+        Keeper::new("clone".to_owned(), None, TrackingSettings { directories, ..settings(1) })
     };
     let take = |directory| {
         capture(&chain.vault, &chain.image, None, Some(&keeper(directory)), &CountingControl::default()).capture
@@ -372,16 +276,10 @@ fn file_system_without_shared_extents_is_read_live_and_nothing_is_left() {
     let place = tempfile::tempdir_in("/dev/shm").unwrap();
     let source = place.path().join("disk.img");
     image(&source, 4 * MIB, &[(0, MIB as usize)]);
-    let keeper = Keeper {
-        base: None,
-        name: "clone".to_owned(),
-        settings: TrackingSettings { directories: Vec::new(), min_free_percent: 0 },
-        events: Mutex::default(),
-        clones: place.path().join(".holdfast-clones"),
-    };
+    let keeper = Keeper::new("clone".to_owned(), None, settings(0));
     let control = CountingControl::default();
     let point = capture(&MemoryVault::new(), &source, None, Some(&keeper), &control);
     assert_eq!((point.capture.reading.view, &point.capture.reading.fallback), (SourceView::Live, &None));
     assert_eq!(point.capture.remains, None);
-    assert!(!keeper.clones.exists());
+    assert!(!place.path().join(".holdfast-clones").exists());
 }
