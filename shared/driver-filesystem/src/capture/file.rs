@@ -14,7 +14,8 @@ use vault_format::{Node, NodeKind};
 
 use super::instant::Instant;
 use super::parent::ParentTree;
-use super::{Entry, Stored, Walk, is_large, open_quietly};
+use super::walk::{is_large, open_quietly};
+use super::{Entry, Stored, Walk};
 use crate::extents::{Extent, Piece, ZERO_CHUNK_BYTES, data_extents, pieces};
 use crate::inode::{self, Place, Stat};
 use crate::sidecar::Attributes;
