@@ -63,6 +63,10 @@ vault-histories SEED="1" HISTORIES="2000":
 vault-kills SEED="1" SECONDS="200":
     HOLDFAST_KILLS_PRUNES=1 HOLDFAST_KILLS_SEED={{ SEED }} HOLDFAST_KILLS_SECONDS={{ SECONDS }} cargo nextest run -p vault-engine -E 'test(processes_that_are_killed)' --no-capture
 
+# A worker that is killed at random instants while it captures trees and volumes on XFS and btrfs by what changed.
+tracked-kills SEED="1" ROUNDS="100":
+    HOLDFAST_TRACKED_KILLS_SEED={{ SEED }} HOLDFAST_TRACKED_KILLS={{ ROUNDS }} cargo nextest run -p snapshot-worker -E 'binary(kills)' --no-capture
+
 # Pages of 1,000 out of a million recovery points, with every filter, while facts arrive: a table of times, and the peak of
 # memory. Fails above 50 ms at the 99th percentile.
 bench-lists POINTS="1000000" PAGES="200":

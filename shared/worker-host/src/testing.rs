@@ -89,12 +89,18 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let options = ServerOptions { dir: dir.path().join("nats"), ..ServerOptions::default() };
         let server = tokio::task::spawn_blocking(|| NatsServer::start(options)).await.unwrap().expect("nats-server");
-        let config = BusConfig { url: server.url(), name: "bench".to_owned(), ..crate::default_nats() };
-        let bus = Bus::connect(&config, PATIENCE).await.expect("connect");
-        let region: Region = REGION.parse().unwrap();
-        bus.provision(&region).await.expect("provision");
-        let facts = bus.watch(&subjects::fact_stream(&region), &subjects::facts(&region), StartAt::All).await;
-        Self { dir, server, bus, facts: facts.expect("the facts").into(), ids: ManualIds::default() }
+        let (bus, facts) = provision(&server).await;
+        Self { dir, server, bus, facts: facts.into(), ids: ManualIds::default() }
+    }
+
+    /// Starts the server anew with nothing of what it knew, as after the loss of its disk: no order, no fact, and no lease
+    /// that somebody who was killed still has. Blocks.
+    pub async fn lose_the_bus(&mut self) {
+        self.server.stop();
+        std::fs::remove_dir_all(self.path("nats/jetstream")).unwrap();
+        self.server.restart().expect("nats-server");
+        let (bus, facts) = provision(&self.server).await;
+        (self.bus, self.facts) = (bus, facts.into());
     }
 
     /// The region.
@@ -231,17 +237,33 @@ impl Bench {
 
     /// The next fact of the job that ends its attempt: a result, a failure or a stop.
     pub async fn outcome(&self, job: JobId) -> Fact {
+        self.outcome_of_any(&[job]).await.1
+    }
+
+    /// The next fact that ends an attempt of one of these jobs, and which. What is said of others meanwhile is passed over.
+    pub async fn outcome_of_any(&self, jobs: &[JobId]) -> (JobId, Fact) {
         let mut facts = self.facts.lock().await;
         loop {
             let next = tokio::time::timeout(PATIENCE, facts.next()).await;
             let watched = next.expect("a fact in time").expect("the bus").expect("the stream");
             let fact = Envelope::from_bytes(&watched.payload).unwrap().fact().unwrap();
-            let of_this_job = watched.subject.contains(&job.to_string());
-            if of_this_job && !matches!(fact, Fact::AttemptStarted(_) | Fact::AttemptProgressed(_)) {
-                return fact;
+            let job = jobs.iter().find(|job| watched.subject.contains(&job.to_string()));
+            let is_end = !matches!(fact, Fact::AttemptStarted(_) | Fact::AttemptProgressed(_));
+            if let Some(job) = job.filter(|_| is_end) {
+                return (*job, fact);
             }
         }
     }
+}
+
+/// A connection to a server with the region's streams, and all facts.
+async fn provision(server: &NatsServer) -> (Bus, Watch) {
+    let config = BusConfig { url: server.url(), name: "bench".to_owned(), ..crate::default_nats() };
+    let bus = Bus::connect(&config, PATIENCE).await.expect("connect");
+    let region: Region = REGION.parse().unwrap();
+    bus.provision(&region).await.expect("provision");
+    let facts = bus.watch(&subjects::fact_stream(&region), &subjects::facts(&region), StartAt::All).await;
+    (bus, facts.expect("the facts"))
 }
 
 /// A path as a location.
