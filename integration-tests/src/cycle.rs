@@ -110,7 +110,7 @@ impl Talk {
         location: &str,
         key_profile: &str,
     ) -> Result<Arn, Failure> {
-        let request = CreateVaultRequest {
+        self.make_vault_as(CreateVaultRequest {
             name: name.to_owned(),
             region: region.clone(),
             location: location.to_owned(),
@@ -121,7 +121,16 @@ impl Talk {
             max_retention_days: None,
             vault_type: job_model::VaultType::BackupVault,
             tags: std::collections::BTreeMap::new(),
-        };
+        })
+        .await
+    }
+
+    /// Makes one vault as it is asked for, and waits until it can be used.
+    ///
+    /// # Errors
+    /// When it is refused or fails.
+    pub async fn make_vault_as(&self, request: CreateVaultRequest) -> Result<Arn, Failure> {
+        let name = request.name.clone();
         self.request(request).await?;
         wait_until(&format!("vault {name}"), || async {
             let Answer::Vaults(vaults) = self.query(&Query::ListVaults).await? else { return Ok(None) };
@@ -136,6 +145,14 @@ impl Talk {
     /// # Errors
     /// When the planner refuses.
     pub async fn register(&self, name: &str, kind: ResourceType, path: &std::path::Path) -> Result<Arn, Failure> {
+        self.register_at(name, kind, &format!("file://{}", path.display())).await
+    }
+
+    /// Registers a resource of the first region that need not be a file.
+    ///
+    /// # Errors
+    /// When the planner refuses.
+    pub async fn register_at(&self, name: &str, kind: ResourceType, location: &str) -> Result<Arn, Failure> {
         let region = self.regions[0].clone();
         let arn: Arn = match kind {
             ResourceType::Volume => format!("arn:aws:ec2:{region}:000000000000:volume/{name}"),
@@ -146,7 +163,7 @@ impl Talk {
             arn: arn.clone(),
             resource_type: kind,
             region,
-            location: format!("file://{}", path.display()),
+            location: location.to_owned(),
             hooks: None,
             tags: BTreeMap::new(),
         };

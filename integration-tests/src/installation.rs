@@ -7,7 +7,7 @@ mod processes;
 
 pub use api::{ApiGateway, aws_tools};
 pub use conversation::{Rejected, Talk, wait_until};
-pub use processes::{Instance, Options, S3Options, program};
+pub use processes::{Instance, Options, QemuOptions, S3Options, program};
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

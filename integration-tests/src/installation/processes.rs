@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{MutexGuard, PoisonError};
 
@@ -48,6 +48,19 @@ pub struct Options {
     pub s3: Option<S3Options>,
     /// The role of the PostgreSQL credential profile `test`; windows are reported every second then.
     pub postgres_role: Option<String>,
+    /// The process of QEMU of the profile `vm`.
+    pub qemu: Option<QemuOptions>,
+}
+
+/// Where a process of QEMU is reached.
+#[derive(Clone, Debug)]
+pub struct QemuOptions {
+    /// Its monitor.
+    pub qmp_socket: PathBuf,
+    /// Its NBD server.
+    pub nbd_socket: PathBuf,
+    /// Where what is overwritten during a capture is put aside.
+    pub scratch_directory: PathBuf,
 }
 
 /// An S3 service and who may use it.
@@ -160,7 +173,26 @@ impl Installation {
                 writeln!(text, "[follow]\nreport_seconds = 1")?;
             }
         }
+        if let Some(qemu) = self.options.qemu.as_ref().filter(|_| instance.service == Service::SnapshotWorker) {
+            let QemuOptions { qmp_socket, nbd_socket, scratch_directory } = qemu;
+            writeln!(text, "[qemu.profiles.vm]\nqmp_socket = {qmp_socket:?}\nnbd_socket = {nbd_socket:?}")?;
+            writeln!(text, "scratch_directory = {scratch_directory:?}")?;
+        }
         Ok(text)
+    }
+
+    /// What the command line prints.
+    ///
+    /// # Errors
+    /// With what it complains of, when it does not succeed.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let mut command = Command::new(program()?);
+        command.args(["--url", &self.nats.url(), "--region", self.regions[0].as_str()]).args(arguments);
+        let output = command.stdin(Stdio::null()).output()?;
+        if !output.status.success() {
+            return Err(format!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Starts a process. `failpoints` plans a crash, for example `runner::after_effect_before_result=return`.
@@ -168,6 +200,29 @@ impl Installation {
     /// # Errors
     /// When the program cannot be started.
     pub fn spawn(&self, instance: &Instance, failpoints: Option<&str>) -> Result<(), Failure> {
+        let plan = failpoints.map(|failpoints| ("FAILPOINTS", failpoints.to_owned()));
+        self.spawn_in(instance, plan)
+    }
+
+    /// Starts a process whose wall clock is so many hours ahead of everybody else's.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or libfaketime is not installed.
+    pub fn spawn_ahead(&self, instance: &Instance, hours: u32) -> Result<(), Failure> {
+        let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+        if !Path::new(library).exists() {
+            return Err(format!("no `{library}`; install Debian's package faketime").into());
+        }
+        let environment = [("LD_PRELOAD", library.to_owned()), ("FAKETIME", format!("+{hours}h"))];
+        // What measures how long something takes goes on as it was.
+        self.spawn_in(instance, environment.into_iter().chain([("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned())]))
+    }
+
+    fn spawn_in(
+        &self,
+        instance: &Instance,
+        environment: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<(), Failure> {
         fs::write(self.config_file(instance), self.configuration(instance)?)?;
         let log = File::options().create(true).append(true).open(self.log_file(instance))?;
         let mut command = Command::new(program()?);
@@ -177,10 +232,8 @@ impl Installation {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .env_remove("FAILPOINTS");
-        if let Some(failpoints) = failpoints {
-            command.env("FAILPOINTS", failpoints);
-        }
+            .env_remove("FAILPOINTS")
+            .envs(environment);
         let child = command.spawn()?;
         if let Some(mut before) = self.children().insert(instance.clone(), child) {
             end(&mut before);
