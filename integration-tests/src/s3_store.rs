@@ -1,24 +1,38 @@
 //! An S3 server over a directory, in this process: `s3s-fs` on loopback.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::access::S3Access;
 use s3s::auth::SimpleAuth;
-use s3s::dto::{ListObjectsInput, ListObjectsV2Input};
+use s3s::dto::{ListObjectsInput, ListObjectsV2Input, PutObjectInput};
 use s3s::service::S3ServiceBuilder;
-use s3s::{S3Request, S3Result};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
+/// In what a server differs from S3, or a bucket from the usual one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// It takes `If-None-Match` and overwrites all the same, as some servers do.
+    pub ignores_conditions: bool,
+    /// It refuses uploads without a checksum, as S3 does for a bucket that locks what it gets.
+    pub demands_checksums: bool,
+}
+
+/// Something that happens once, before a listing of what has this prefix is answered.
+type Interlude = (String, Box<dyn FnOnce() + Send>);
+
 /// A running server; it ends with all its connections when this is dropped.
-#[derive(Debug)]
 pub struct S3Store {
     address: SocketAddr,
+    interlude: Arc<Mutex<Option<Interlude>>>,
     task: JoinHandle<()>,
 }
 
@@ -28,10 +42,24 @@ impl S3Store {
     /// # Errors
     /// When the directory or the address cannot be used.
     pub async fn start(root: &Path, listen: SocketAddr, access_key: &str, secret_key: &str) -> io::Result<Self> {
+        Self::start_with(root, listen, [access_key, secret_key], Manner::default()).await
+    }
+
+    /// As [`S3Store::start`], with its own manner.
+    ///
+    /// # Errors
+    /// When the directory or the address cannot be used.
+    pub async fn start_with(
+        root: &Path,
+        listen: SocketAddr,
+        [access_key, secret_key]: [&str; 2],
+        manner: Manner,
+    ) -> io::Result<Self> {
         let files = s3s_fs::FileSystem::new(root).map_err(|e| io::Error::other(format!("{e:?}")))?;
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(SimpleAuth::from_single(access_key.to_owned(), secret_key.to_owned()));
-        service.set_access(OnlyTheKey);
+        let interlude = Arc::default();
+        service.set_access(OnlyTheKey { manner, interlude: Arc::clone(&interlude) });
         let service = service.build();
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -46,7 +74,13 @@ impl S3Store {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self { address, task })
+        Ok(Self { address, interlude, task })
+    }
+
+    /// Has something happen, once, before the next listing of what has this prefix is answered: between two steps of a
+    /// client that lists in between. It may use the server.
+    pub fn before_listing(&self, prefix: &str, interlude: impl FnOnce() + Send + 'static) {
+        *self.interlude.lock().unwrap_or_else(PoisonError::into_inner) = Some((prefix.to_owned(), Box::new(interlude)));
     }
 
     /// `http://127.0.0.1:<port>`.
@@ -63,7 +97,21 @@ impl S3Store {
 }
 
 /// Lets in whoever has the key, and takes an empty delimiter for none, as stores do and restic expects.
-struct OnlyTheKey;
+struct OnlyTheKey {
+    manner: Manner,
+    interlude: Arc<Mutex<Option<Interlude>>>,
+}
+
+impl OnlyTheKey {
+    async fn interrupt(&self, prefix: Option<&str>) -> S3Result<()> {
+        let taken = {
+            let mut interlude = self.interlude.lock().unwrap_or_else(PoisonError::into_inner);
+            interlude.take_if(|(wanted, _)| prefix.is_some_and(|prefix| prefix.starts_with(wanted.as_str())))
+        };
+        let Some((_, interlude)) = taken else { return Ok(()) };
+        tokio::task::spawn_blocking(interlude).await.map_err(S3Error::internal_error)
+    }
+}
 
 #[async_trait]
 impl S3Access for OnlyTheKey {
@@ -73,8 +121,27 @@ impl S3Access for OnlyTheKey {
     }
 
     async fn list_objects_v2(&self, request: &mut S3Request<ListObjectsV2Input>) -> S3Result<()> {
+        self.interrupt(request.input.prefix.as_deref()).await?;
         request.input.delimiter.take_if(|delimiter| delimiter.is_empty());
         Ok(())
+    }
+
+    async fn put_object(&self, request: &mut S3Request<PutObjectInput>) -> S3Result<()> {
+        let input = &mut request.input;
+        if self.manner.ignores_conditions {
+            input.if_none_match = None;
+        }
+        if self.manner.demands_checksums && input.content_md5.is_none() && input.checksum_sha256.is_none() {
+            let why = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock";
+            return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, why));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store").field("address", &self.address).finish_non_exhaustive()
     }
 }
 

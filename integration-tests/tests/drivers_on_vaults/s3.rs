@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use driver_filesystem::FilesystemDriver;
 use driver_volume::VolumeDriver;
-use integration_tests::s3_store::S3Store;
+use integration_tests::s3_store::{Manner, S3Store};
 use job_model::{FailureCode, OverwritePolicy, VaultAccess};
 use tokio::runtime::Runtime;
-use vault_engine::{StoreProfile, VaultError};
+use vault_engine::{KeepEntry, StoreProfile, VaultError};
 
 use crate::oracle::difference;
 use crate::referees::{Reading, Referee};
@@ -31,11 +31,16 @@ struct Remote {
     workshop: Workshop,
     runtime: Runtime,
     address: SocketAddr,
+    manner: Manner,
     store: Option<S3Store>,
 }
 
 impl Remote {
     fn new() -> Self {
+        Self::with(Manner::default())
+    }
+
+    fn with(manner: Manner) -> Self {
         let workshop = Workshop::new();
         fs::create_dir_all(workshop.path("buckets").join(BUCKET)).unwrap();
         fs::write(workshop.path("access"), format!("{ACCESS_KEY}\n")).unwrap();
@@ -43,6 +48,7 @@ impl Remote {
         let mut remote = Self {
             runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
             address: "127.0.0.1:0".parse().unwrap(),
+            manner,
             store: None,
             workshop,
         };
@@ -83,7 +89,8 @@ impl Remote {
 
     fn come(&mut self) {
         let buckets = self.workshop.path("buckets");
-        let started = self.runtime.block_on(S3Store::start(&buckets, self.address, ACCESS_KEY, SECRET_KEY));
+        let keys = [ACCESS_KEY, SECRET_KEY];
+        let started = self.runtime.block_on(S3Store::start_with(&buckets, self.address, keys, self.manner));
         self.store = Some(started.unwrap());
     }
 
@@ -227,4 +234,51 @@ fn wrong_credentials_are_named_and_nothing_of_them_is_told() {
     profile.retry_seconds = Some(3600);
     let refused = remote.workshop.open(&access).unwrap_err();
     assert!(refused.to_string().contains("retry_seconds"), "{refused}");
+}
+
+/// Two writers of what protects recovery points, the second between the first one's look and its write.
+fn protected_by_two(manner: Manner) {
+    let remote = Remote::with(manner);
+    let access = Remote::vault("v", "main");
+    let first = remote.workshop.create(&access);
+    let second = remote.workshop.open(&access).unwrap();
+    let hold =
+        |name: &str, id: &str| KeepEntry::Hold { hold: name.to_owned(), recovery_points: [id.parse().unwrap()].into() };
+    let (one, two) = ("00000001-0000-4000-8000-000000000000", "00000002-0000-4000-8000-000000000000");
+    let between = hold("second", two);
+    let (done, was_done) = std::sync::mpsc::channel();
+    remote.store.as_ref().unwrap().before_listing("v/snapshots", move || {
+        done.send(second.protect(&between).map(|keep| keep.entries)).unwrap();
+    });
+    let after_both = first.protect(&hold("first", one)).unwrap();
+    assert_eq!(was_done.recv().unwrap().unwrap(), 1, "{manner:?}");
+    assert_eq!(after_both.entries, 2, "{manner:?}: the first one looked again");
+    let found = remote.workshop.open(&access).unwrap().keep().unwrap();
+    assert_eq!(found.holds.keys().collect::<Vec<_>>(), ["first", "second"], "{manner:?}");
+    assert!(
+        !remote.workshop.path("buckets/vaults/v/tmp/conditional-write").exists(),
+        "{manner:?}: what was tried is gone"
+    );
+}
+
+#[test]
+fn what_protects_recovery_points_is_not_overwritten_where_the_server_keeps_conditions() {
+    protected_by_two(Manner::default());
+}
+
+#[test]
+fn server_that_ignores_conditions_in_silence_is_found_out_and_asked_first() {
+    protected_by_two(Manner { ignores_conditions: true, ..Manner::default() });
+}
+
+#[test]
+fn bucket_that_locks_its_objects_gets_the_checksums_that_it_demands() {
+    let remote = Remote::with(Manner { demands_checksums: true, ..Manner::default() });
+    let source = remote.workshop.path("source");
+    tree(&source);
+    let vault = remote.workshop.create(&Remote::vault("v", "main"));
+    let point = capture(&vault, &FilesystemDriver, &source, None);
+    let target = remote.workshop.path("target");
+    restore_new(&vault, &FilesystemDriver, &point, &target);
+    assert_eq!(difference(&source, &target), None);
 }

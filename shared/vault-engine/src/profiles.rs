@@ -111,6 +111,9 @@ impl StoreProfile {
             ("connect_timeout".to_owned(), "10 seconds".to_owned()),
             // One pack over a slow line.
             ("timeout".to_owned(), "5 minutes".to_owned()),
+            // S3 compares it before it acknowledges, keeps it with the object, and takes nothing without one into a bucket
+            // that locks what it gets. It is computed for the signature in any case.
+            ("checksum_algorithm".to_owned(), "sha256".to_owned()),
         ];
         for (key, value) in [("endpoint", &self.endpoint), ("region", &self.region)] {
             options.extend(value.clone().map(|value| (key.to_owned(), value)));

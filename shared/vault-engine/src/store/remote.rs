@@ -2,6 +2,12 @@
 //!
 //! `object_store` repeats requests that failed for a passing reason itself, with growing pauses for up to three minutes
 //! where the profile says nothing; what comes out of it here is final. An object is durable when its upload is acknowledged.
+//!
+//! # Writes on a condition
+//!
+//! Some servers take the header that says "only when there is none yet" and write all the same. So the first such write
+//! through a store is preceded by two to a throw-away object: a server that lets the second pass has no conditions, and is
+//! asked first from then on whether the object is there, with a gap between question and write.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,10 +32,15 @@ use url::Url;
 
 use super::{Listed, Store, StoreError};
 
+/// Written twice to learn whether conditions are kept; where repositories put what is not whole yet.
+const PROBE: &str = "tmp/conditional-write";
+
 /// See the module.
 pub(super) struct RemoteStore {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// Whether it writes on a condition, once that is known.
+    keeps_conditions: OnceLock<bool>,
 }
 
 impl RemoteStore {
@@ -44,7 +55,7 @@ impl RemoteStore {
     pub(super) fn in_memory(name: &str) -> Self {
         static STORES: Mutex<BTreeMap<String, Arc<InMemory>>> = Mutex::new(BTreeMap::new());
         let objects = Arc::clone(STORES.lock().entry(name.to_owned()).or_default());
-        Self { objects, prefix: Path::default() }
+        Self { objects, prefix: Path::default(), keeps_conditions: OnceLock::new() }
     }
 
     fn at(&self, path: &str) -> Path {
@@ -61,6 +72,31 @@ impl RemoteStore {
         }
     }
 
+    /// Learned once by trying. Others may try at the same time: an object that is there already was refused by a condition.
+    fn keeps_conditions(&self) -> Result<bool, StoreError> {
+        if let Some(known) = self.keeps_conditions.get() {
+            return Ok(*known);
+        }
+        let try_once = || match self.put_as(PROBE, Bytes::new(), PutMode::Create) {
+            Ok(written) => Ok(Tried { written, refused: !written }),
+            Err(StoreError::Remote { source, .. })
+                if matches!(*source, Error::NotImplemented { .. } | Error::NotSupported { .. }) =>
+            {
+                Ok(Tried { written: false, refused: false })
+            }
+            Err(error) => Err(error),
+        };
+        let first = try_once()?;
+        let kept = first.refused || (first.written && try_once()?.refused);
+        if first.written {
+            self.delete(PROBE)?;
+        }
+        if !kept {
+            tracing::warn!(store = %self.objects, "the store writes without regard to conditions; it is asked before each instead");
+        }
+        Ok(*self.keeps_conditions.get_or_init(|| kept))
+    }
+
     fn exists(&self, path: &str) -> Result<bool, StoreError> {
         let (objects, at) = (Arc::clone(&self.objects), self.at(path));
         match block_on(async move { objects.head(&at).await })? {
@@ -69,6 +105,13 @@ impl RemoteStore {
             Err(error) => Err(failed("look at", path, error)),
         }
     }
+}
+
+/// What came of a write on a condition.
+struct Tried {
+    written: bool,
+    /// The condition did not hold.
+    refused: bool,
 }
 
 impl Store for RemoteStore {
@@ -82,13 +125,17 @@ impl Store for RemoteStore {
     }
 
     fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool, StoreError> {
-        match self.put_as(path, bytes.clone(), PutMode::Create) {
-            Err(StoreError::Remote { source, .. })
-                if matches!(*source, Error::NotImplemented { .. } | Error::NotSupported { .. }) =>
-            {
-                Ok(!self.exists(path)? && self.put_as(path, bytes, PutMode::Overwrite)?)
-            }
-            other => other,
+        if self.keeps_conditions()? {
+            return self.put_as(path, bytes, PutMode::Create);
+        }
+        if self.exists(path)? {
+            return Ok(false);
+        }
+        self.put(path, bytes.clone())?;
+        // Whoever wrote at the same time and later has it.
+        match self.get(path, bytes.len() as u64) {
+            Err(StoreError::TooLarge { .. }) => Ok(false),
+            found => Ok(found? == bytes),
         }
     }
 
@@ -194,7 +241,7 @@ fn connect(url: &Url, options: Vec<(String, String)>, retry_for: Duration) -> Re
         ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder),
         _ => parse_url_opts(url, options)?.0.into(),
     };
-    Ok(RemoteStore { objects, prefix })
+    Ok(RemoteStore { objects, prefix, keeps_conditions: OnceLock::new() })
 }
 
 fn failed(action: &'static str, path: &str, source: Error) -> StoreError {
