@@ -250,7 +250,8 @@ pub enum JobDetail {
         vault: Option<Arn>,
         /// `create-vault`, `delete-recovery-point`, `check-vault`, `prune-vault`, `plan-prune`, `remove-sandbox`; for a
         /// vault's cold repository `create-cold-tier`, `check-cold-tier`, `prune-cold-tier`, `plan-cold-prune`; for the move
-        /// of a recovery point there `move-to-cold` and then `forget-warm`.
+        /// of a recovery point there `move-to-cold` and then `forget-warm`, and `forget-late-copy` where it was deleted
+        /// before a move that was given up came to its end.
         task: String,
         /// The recovery point it is about.
         recovery_point: Option<Arn>,

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use job_events::{CopyRecoveryPoint, Disposition, ForgetWarmSnapshot, OrderBody, OrderHeader, RecoveryPointCopied};
+use job_events::{
+    CopyRecoveryPoint, DeleteRecoveryPointOrder, Disposition, ForgetWarmSnapshot, OrderBody, OrderHeader,
+    RecoveryPointCopied,
+};
 use job_model::{
     Arn, FailureCode, JobDetail, JobEvent, JobId, JobKind, Lifecycle, MessageCategory, RecoveryPointKind,
     RecoveryPointStatus, StorageClass, Vault, VaultAccess, VaultState,
@@ -238,14 +241,18 @@ fn repositories(step: &Step<'_>, row: &PointRow) -> Result<(VaultAccess, VaultAc
 
 /// The copy in the cold repository is durable: from here on it is the recovery point.
 pub(crate) fn copied(step: &mut Step<'_>, mut row: JobRow, arn: &Arn, fact: &RecoveryPointCopied) {
+    let is_going = |row: &PointRow| row.point.status == RecoveryPointStatus::Deleting;
+    // Only a move that was given up lets go of its recovery point. The deletion looks into both repositories, and may have
+    // done so before the copy was there.
+    if row.job.state.is_terminal() && step.state.points.get(arn).is_none_or(is_going) {
+        forget_late_copy(step, &row, arn, &fact.snapshot_id);
+    }
     if let Some(mut point) = step.state.points.get(arn).cloned() {
         if point.point.summary.tree_id != fact.tree_id {
             let text = format!("the copy has tree `{}` and its source `{}`", fact.tree_id, point.point.summary.tree_id);
             return attempt::failed(step, row, FailureCode::SnapshotDiffers.as_str(), &text, Disposition::Fail);
         }
-        // One that is being deleted takes the copy with it: its order names both repositories.
-        let stays = point.point.status != RecoveryPointStatus::Deleting;
-        if stays && point.point.storage_class == StorageClass::Warm {
+        if !is_going(&point) && point.point.storage_class == StorageClass::Warm {
             let warm = std::mem::replace(&mut point.point.snapshot_id, fact.snapshot_id.clone());
             point.point.storage_class = StorageClass::Cold;
             point.warm_snapshot = Some(warm);
@@ -260,6 +267,40 @@ pub(crate) fn copied(step: &mut Step<'_>, mut row: JobRow, arn: &Arn, fact: &Rec
         row.job.status_message = None;
         ends::keep_ended(step, row);
     }
+}
+
+/// Makes the job that removes a copy of what is deleted. Told of it twice, it makes one.
+fn forget_late_copy(step: &mut Step<'_>, row: &JobRow, arn: &Arn, snapshot_id: &str) {
+    let id = JobId::new(row.job.id.derive(&format!("late-{snapshot_id}")));
+    let JobDetail::Maintenance { vault: Some(vault), .. } = &row.job.detail else { return };
+    if step.state.job(id).is_some() || !step.state.vaults.contains(vault) {
+        return;
+    }
+    let vault = vault.clone();
+    let detail = JobDetail::Maintenance {
+        vault: Some(vault.clone()),
+        task: task::FORGET_LATE_COPY.to_owned(),
+        recovery_point: Some(arn.clone()),
+        restore_job_id: None,
+    };
+    let mut job = new_job(step, id, JobKind::Maintenance, vault, row.job.region.clone(), detail);
+    job.traceparent = row.job.traceparent.clone().or(job.traceparent);
+    let mut late = JobRow::new(job);
+    late.stray_snapshot = Some(snapshot_id.to_owned());
+    step.create(late);
+}
+
+/// The order of that job.
+pub(crate) fn late_order(
+    order: OrderHeader,
+    row: &JobRow,
+    point: Option<&Arn>,
+    cold: VaultAccess,
+) -> Result<OrderBody, NoOrder> {
+    let named = point.cloned().zip(row.stray_snapshot.clone());
+    let (recovery_point, snapshot_id) =
+        named.ok_or_else(|| NoOrder::Never("the task names no snapshot to remove".to_owned()))?;
+    Ok(DeleteRecoveryPointOrder { order, vault: cold, recovery_point, snapshot_id, also: None }.into())
 }
 
 /// The warm snapshot is gone: the move is over.

@@ -37,6 +37,8 @@ pub(crate) mod task {
     pub(crate) const MOVE_TO_COLD: &str = "move-to-cold";
     /// Removes what was moved from the warm one.
     pub(crate) const FORGET_WARM: &str = "forget-warm";
+    /// Removes a copy that came into the cold repository after its recovery point was deleted.
+    pub(crate) const FORGET_LATE_COPY: &str = "forget-late-copy";
     /// Writes locks and holds into a vault.
     pub(crate) const PROTECT_VAULT: &str = "protect-vault";
     pub(crate) const PROTECT_COLD_TIER: &str = "protect-cold-tier";
@@ -221,6 +223,7 @@ fn maintenance(
         task::PROTECT_VAULT => Ok(keeping::order(step, order, vault()?, access()?, task)),
         task::PROTECT_COLD_TIER => Ok(keeping::order(step, order, vault()?, cold()?, task)),
         task::MOVE_TO_COLD => cold::copy_order(step, order, moved()?),
+        task::FORGET_LATE_COPY => cold::late_order(order, row, point, cold()?),
         task::FORGET_WARM => cold::forget_order(step, order, row.job.id, moved()?),
         task::CREATE_VAULT => Ok(CreateVault { order, vault: access()? }.into()),
         task::CHECK_VAULT => {

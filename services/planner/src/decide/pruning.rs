@@ -63,8 +63,11 @@ fn is_due(state: &State, vault: &Vault, class: StorageClass, now: Timestamp) -> 
     });
     let since = last.map_or(Timestamp::MIN, |row| row.job.created_at);
     let deleted = |row: &JobRow| {
-        let frees = is_task(row, arn, task::DELETE_RECOVERY_POINT)
-            || (class == StorageClass::Warm && is_task(row, arn, task::FORGET_WARM));
+        let of_class = match class {
+            StorageClass::Warm => task::FORGET_WARM,
+            StorageClass::Cold => task::FORGET_LATE_COPY,
+        };
+        let frees = is_task(row, arn, task::DELETE_RECOVERY_POINT) || is_task(row, arn, of_class);
         frees && row.job.state == JobState::Completed && row.job.ended_at.is_some_and(|at| at >= since)
     };
     left || state.jobs().any(deleted)

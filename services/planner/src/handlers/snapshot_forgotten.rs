@@ -12,7 +12,10 @@ pub(crate) fn handle(step: &mut Step<'_>, fact: &SnapshotForgotten) {
     if matches!(&row.job.detail, JobDetail::Maintenance { task, .. } if task == task::FORGET_WARM) {
         return cold::forgotten(step, row, &fact.recovery_point);
     }
-    if let Some(gone) = step.state.points.remove(&fact.recovery_point) {
+    // A copy that came late belongs to a recovery point that is gone, or whose own deletion tells so.
+    let is_late = matches!(&row.job.detail, JobDetail::Maintenance { task, .. } if task == task::FORGET_LATE_COPY);
+    let gone = if is_late { None } else { step.state.points.remove(&fact.recovery_point) };
+    if let Some(gone) = gone {
         let deleted = RecoveryPointDeleted {
             recovery_point: gone.point.arn,
             vault: gone.point.vault,

@@ -213,6 +213,54 @@ fn a_result_told_again_or_too_late_changes_nothing() {
 }
 
 #[test]
+fn copy_that_comes_after_its_recovery_point_was_deleted_is_removed() {
+    let mut t = tiers(Mischief::DiesAfterEachStep);
+    let point = t.backed_up(cold_after(1, 30));
+    let tree = t.world.point(&point).summary.tree_id.clone();
+    let near = t.near.clone();
+    t.world.workers.temper(&near).fails = Some((9, Disposition::Fail));
+    t.world.run_for(DAY);
+    let [job] = t.jobs_named("move-to-cold")[..] else { panic!("one move") };
+    assert_eq!(t.world.job(job).state, JobState::Failed);
+    t.world.workers.temper(&near).fails = None;
+    let late = job_events::RecoveryPointCopied {
+        attempt: job_events::AttemptHeader {
+            job_id: job,
+            attempt: 9,
+            epoch: 5,
+            worker: "late/1".to_owned(),
+            at: "2026-05-02T00:00:00Z".parse().unwrap(),
+        },
+        snapshot_id: "late".to_owned(),
+        tree_id: tree,
+        progress: job_model::Progress::default(),
+        phases: Vec::new(),
+    };
+    // While it is being deleted, and again when it is gone.
+    t.world.accepted(DeleteRecoveryPoint { recovery_point: point.clone(), vault: None });
+    t.world.hear(late.clone());
+    assert!(t.world.state.points.get(&point).is_some(), "its own deletion removes it from the catalogue");
+    t.world.run_for(HOUR);
+    assert!(t.world.state.points.get(&point).is_none());
+    t.world.hear(late.clone());
+    t.world.hear(job_events::RecoveryPointCopied { snapshot_id: "later".to_owned(), ..late });
+    t.world.run_for(HOUR);
+    let removed: Vec<(&str, &str)> = t
+        .orders_named("delete-recovery-point")
+        .into_iter()
+        .filter_map(|order| match order {
+            OrderBody::DeleteRecoveryPointOrder(order) if order.also.is_none() => {
+                Some((order.vault.location.as_str(), order.snapshot_id.as_str()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(removed, [("s3://cold/near", "late"), ("s3://cold/near", "later")], "each once");
+    assert!(t.jobs_named("forget-late-copy").iter().all(|job| t.world.job(*job).state == JobState::Completed));
+    assert!(t.told().iter().filter(|line| *line == "deleted").count() == 1);
+}
+
+#[test]
 fn half_a_move_that_fails_is_tried_again_later() {
     let mut t = tiers(Mischief::DiesAfterEachStep);
     let point = t.backed_up(cold_after(1, 30));

@@ -79,6 +79,9 @@ pub(crate) struct JobRow {
     /// Why a backup is a snapshot although its rule asks for more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fallback: Option<String>,
+    /// The snapshot that it is to remove and that no recovery point names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stray_snapshot: Option<String>,
 }
 
 impl JobRow {
@@ -101,6 +104,7 @@ impl JobRow {
             recorded: false,
             continuous: None,
             fallback: None,
+            stray_snapshot: None,
         }
     }
 }

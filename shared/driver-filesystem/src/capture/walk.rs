@@ -14,8 +14,8 @@ use super::instant::{Instant, LARGE_BYTES};
 use super::parent::ParentTree;
 use super::{Entry, Walk};
 use crate::inode::{self, Place, Stat};
-use crate::{display, join};
 use crate::sidecar::Attributes;
+use crate::{display, join};
 
 pub(super) enum Job {
     Directory {
