@@ -1,5 +1,5 @@
-//! A PostgreSQL server through a whole installation: followed by a worker that is killed, restored to the second before a table
-//! was dropped, and restored from the copy in the other region. Needs PostgreSQL's programs.
+//! A PostgreSQL server through a whole installation: followed by a worker that is killed and killed itself, restored to the
+//! second before a table was dropped, and restored from the copy in the other region. Needs PostgreSQL's programs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
@@ -8,7 +8,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use driver_postgres::connection::{Connection, Mode};
@@ -27,6 +27,7 @@ use job_model::{
 use rand::Rng as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use rustix::process::{Pid, Signal, kill_process};
 
 const ROLE: &str = "holdfast";
 const PORT: u16 = 5432;
@@ -50,6 +51,31 @@ impl Server {
 
     fn value(&self, sql: &str) -> String {
         self.open().unwrap().query(sql).unwrap().single().unwrap().to_owned()
+    }
+
+    fn start(&self) {
+        let mut start = tool::command(&self.bin.join("pg_ctl"), Some(&self.user));
+        start.args(["start", "--wait", "--silent", "-D"]).arg(&self.data).arg("-l").arg(self.sockets.join("log"));
+        tool::run(start, "pg_ctl").unwrap();
+    }
+
+    /// Kills the postmaster as a power cut would, and waits until every process of the server has noticed.
+    fn kill9(&self) {
+        let lock = fs::read_to_string(self.data.join("postmaster.pid")).unwrap();
+        let number = lock.lines().next().unwrap();
+        kill_process(Pid::from_raw(number.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+        // Its number is free once it was reaped; all others of a server work in its data directory.
+        let postmaster = Path::new("/proc").join(number);
+        let works = |process: &Path| fs::read_link(process.join("cwd")).is_ok_and(|directory| directory == self.data);
+        wait_for("the server to be gone", || {
+            !postmaster.exists() && !fs::read_dir("/proc").unwrap().flatten().any(|entry| works(&entry.path()))
+        });
+    }
+
+    /// The server's clock.
+    fn clock(&self) -> Timestamp {
+        let microseconds = self.value("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint");
+        Timestamp::from_microsecond(microseconds.parse().unwrap()).unwrap()
     }
 }
 
@@ -81,20 +107,62 @@ fn source() -> Option<(tempfile::TempDir, Server)> {
         .args(["-k", "-A", "trust", "-U", ROLE, "--no-locale", "-E", "UTF8", "--wal-segsize=1", "-N", "-D"])
         .arg(&data);
     tool::run(initdb, "initdb").unwrap();
-    let mut start = tool::command(&bin.join("pg_ctl"), Some(&user));
-    start.args(["start", "--wait", "--silent", "-D"]).arg(&data).arg("-l").arg(sockets.join("log")).arg("-o");
-    start.arg(format!("-k {} -p {PORT} -h '' -c fsync=off -c track_commit_timestamp=on", sockets.display()));
-    tool::run(start, "pg_ctl").unwrap();
+    let settings = format!(
+        "unix_socket_directories = '{}'\nport = {PORT}\nlisten_addresses = ''\nfsync = off\ntrack_commit_timestamp = on\n",
+        sockets.display()
+    );
+    let configuration = data.join("postgresql.conf");
+    fs::write(&configuration, fs::read_to_string(&configuration).unwrap() + &settings).unwrap();
+    let source = Server { bin, user: user.clone(), data: data.canonicalize().unwrap(), sockets, port: PORT };
+    source.start();
     own("restored");
-    Some((place, Server { bin, user, data, sockets, port: PORT }))
+    Some((place, source))
 }
 
-/// Inserts a row every 20 ms.
-fn write(source: &Server, stop: &AtomicBool) {
-    let mut connection = source.open().unwrap();
-    while !stop.load(Ordering::Acquire) {
-        connection.query("INSERT INTO ticks (at) VALUES (clock_timestamp())").unwrap();
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited a minute for {what}");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A load that goes on whatever happens to the server.
+#[derive(Default)]
+struct Load {
+    rows: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Ends the load, also when the test fails meanwhile.
+struct Stop<'a>(&'a Load);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Release);
+    }
+}
+
+impl Load {
+    /// Inserts a row every 50 ms.
+    fn run(&self, source: &Server) {
+        let mut connection = None;
+        while !self.stop.load(Ordering::Acquire) {
+            let open = connection.take().map_or_else(|| source.open(), Ok);
+            connection = open.ok().and_then(|mut open| {
+                open.query("INSERT INTO ticks (at) VALUES (clock_timestamp())").ok()?;
+                self.rows.fetch_add(1, Ordering::AcqRel);
+                Some(open)
+            });
+            // The pace of the load.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until so many more rows are committed.
+    fn wait_for_rows(&self, more: u64) {
+        let wanted = self.rows.load(Ordering::Acquire) + more;
+        wait_for("rows", || self.rows.load(Ordering::Acquire) >= wanted);
     }
 }
 
@@ -190,16 +258,20 @@ async fn a_dropped_table_comes_back_to_the_second_before_though_the_worker_was_k
     let first = window_beyond(&installation, &resource, Timestamp::UNIX_EPOCH).await;
 
     let worker = Instance::worker(Service::SnapshotWorker, 0);
-    let stop = AtomicBool::new(false);
-    let wait = Duration::from_millis(random.random_range(500..2500));
+    let load = Load::default();
+    let (before_worker, before_server) = (random.random_range(5..40), random.random_range(5..40));
     std::thread::scope(|scope| {
-        scope.spawn(|| write(&source, &stop));
-        std::thread::sleep(wait);
+        let _stop = Stop(&load);
+        scope.spawn(|| load.run(&source));
+        load.wait_for_rows(before_worker);
         installation.kill9(&worker);
-        std::thread::sleep(Duration::from_millis(700));
+        // The server goes on without its follower.
+        load.wait_for_rows(10);
         installation.spawn(&worker, None).unwrap();
-        std::thread::sleep(Duration::from_secs(4).saturating_sub(wait));
-        stop.store(true, Ordering::Release);
+        load.wait_for_rows(before_server);
+        source.kill9();
+        source.start();
+        load.wait_for_rows(30);
     });
     let (from, to) = (
         source.value("SELECT extract(epoch FROM min(pg_xact_commit_timestamp(xmin)))::bigint + 1 FROM ticks"),
@@ -207,13 +279,10 @@ async fn a_dropped_table_comes_back_to_the_second_before_though_the_worker_was_k
     );
     let second: i64 = random.random_range(from.parse().unwrap()..to.parse().unwrap());
     let at = Timestamp::from_second(second).unwrap();
-    let known = source
-        .value(&format!("SELECT count(*) || ' ' || max(id) FROM ticks WHERE pg_xact_commit_timestamp(xmin) <= '{at}'"));
+    let ledger = format!("FROM ticks WHERE pg_xact_commit_timestamp(xmin) <= '{at}'");
+    let known = source.value(&format!("SELECT count(*) || ' ' || max(id) || ' ' || sum(id) {ledger}"));
     source.open().unwrap().query("DROP TABLE ticks").unwrap();
-    let dropped: Timestamp = source
-        .value("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
-        .parse()
-        .unwrap();
+    let dropped = source.clock();
     let point = window_beyond(&installation, &resource, dropped).await;
     assert_eq!(point.arn, first.arn, "one recovery point for all of it");
     let continuous = point.continuous.as_ref().unwrap();
@@ -233,7 +302,13 @@ async fn a_dropped_table_comes_back_to_the_second_before_though_the_worker_was_k
     let job = restore(&installation, &point.arn, &restored.data, &metadata).await;
     let job = installation.completed(job).await.unwrap();
     println!("restored to {at} in {:?}: {:?}", begun.elapsed(), job.phases);
-    assert_eq!(restored.value("SELECT count(*) || ' ' || max(id) FROM ticks"), known, "at {at}");
+    assert_eq!(restored.value("SELECT count(*) || ' ' || max(id) || ' ' || sum(id) FROM ticks"), known, "at {at}");
+    // By the restored server's own ledger, too: it holds nothing that was committed later.
+    assert_eq!(
+        restored.value(&format!("SELECT count(*) || ' ' || max(id) || ' ' || sum(id) {ledger}")),
+        known,
+        "at {at}"
+    );
     assert_eq!(restored.value("SELECT pg_is_in_recovery()"), "f");
 
     let before = [("RestoreTime", "2020-01-01T00:00:00Z".to_owned())];

@@ -151,8 +151,11 @@ fn roll(
     let command = place.directory.join(HELPER).display().to_string();
     let served = serve(&recovery, |socket| -> Result<Result<(), String>, DriverError> {
         let mut told = recovery_settings(forward.plan, &[&command, "fetch"], socket);
-        // What is restored must survive a power cut; and nobody looks before it is promoted.
-        told.extend([("fsync", "on"), ("full_page_writes", "on"), ("hot_standby", "off")].map(owned));
+        // What is restored must survive a power cut; nobody looks before it is promoted; and a server that is promoted without
+        // keeping commit timestamps throws those of the source away.
+        let needed =
+            [("fsync", "on"), ("full_page_writes", "on"), ("hot_standby", "off"), ("track_commit_timestamp", "on")];
+        told.extend(needed.map(owned));
         let cluster = Cluster::Restored { data: request.target, facts };
         let mut server = Sandbox::start_with(settings, &cluster, programs.bin_dir, programs.user, &told)?;
         let timeout_ms = settings.start_timeout_seconds.saturating_mul(1000);
