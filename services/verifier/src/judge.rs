@@ -31,6 +31,8 @@ pub(crate) struct Measured {
     /// Phases from the restore to the first correct read, where it needs more than the files; see
     /// [`driver_api::Check::rto_phases`].
     pub(crate) rto_phases: Vec<PhaseTiming>,
+    /// What was compared with what; none where it is every entry with what was captured.
+    pub(crate) compared: Option<String>,
 }
 
 /// A verdict with all that belongs to it.
@@ -103,8 +105,9 @@ fn failed_message(worst: &Finding, failing: usize, findings: &[Finding]) -> Stri
 }
 
 fn successful_message(measured: &Measured, remarks: usize) -> String {
-    let Measured { items, bytes, .. } = measured;
-    let equal = format!("{items} entries with {bytes} bytes are as they were captured");
+    let Measured { items, bytes, compared, .. } = measured;
+    let captured = || format!("{items} entries with {bytes} bytes are as they were captured");
+    let equal = compared.clone().unwrap_or_else(captured);
     if remarks == 0 { equal } else { format!("{equal}, with {remarks} remarks") }
 }
 

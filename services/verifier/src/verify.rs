@@ -95,6 +95,7 @@ impl VerifyWork {
             bytes: check.bytes,
             items: check.items,
             rto_phases: std::mem::take(&mut check.rto_phases),
+            compared: check.compared.take(),
         };
         let check_steps = std::mem::take(&mut check.steps);
         let progress = Progress {

@@ -95,4 +95,6 @@ pub struct Check {
     /// through them: a server's start. Empty where the first correct read needs nothing but the files; what a check does
     /// besides does not count into the RTO then.
     pub rto_phases: Vec<PhaseTiming>,
+    /// What was compared with what, as a sentence for the verdict, where it is not every entry with what was captured.
+    pub compared: Option<String>,
 }

@@ -25,6 +25,7 @@ fn measured() -> Measured {
         bytes: 4_096,
         items: 3,
         rto_phases: Vec::new(),
+        compared: None,
     }
 }
 
@@ -60,6 +61,16 @@ fn a_restore_without_findings_is_proven() {
             phase("check-first-read", 100)
         ]
     );
+}
+
+#[test]
+fn what_was_compared_is_said_where_it_is_not_the_capture() {
+    let compared = Some("the server of noon answers".to_owned());
+    let judgement = judge(Vec::new(), &Measured { compared, ..measured() }, job());
+    assert_eq!(judgement.verdict.status, VerdictStatus::Successful);
+    assert_eq!(judgement.verdict.message, "the server of noon answers");
+    let failed = judge(vec![differs()], &Measured { compared: Some("x".to_owned()), ..measured() }, job());
+    assert!(failed.verdict.message.starts_with("`etc/hosts`"), "{failed:?}");
 }
 
 #[test]
