@@ -92,7 +92,7 @@ async fn a_scheduled_cycle_is_one_trace_from_schedule_to_verdict() {
     assert_eq!(roots[0].service, "planner");
     assert!(roots[0].name.contains("schedule"), "the root is the firing of the schedule: {}", roots[0].name);
 
-    let wanted = ["jobs", "bytes", "rto", "rpo"];
+    let wanted = ["jobs", "bytes", "rto", "rpo", "restorable.age", "checked.age"];
     wait_until("the metrics", || async {
         let names = sink.metrics();
         Ok(wanted.iter().all(|part| names.iter().any(|name| name.contains(part))).then_some(()))

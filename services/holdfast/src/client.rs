@@ -75,6 +75,12 @@ impl<'a> Client<'a> {
         matches!(self.link, Link::Bus(_))
     }
 
+    /// The time.
+    #[must_use]
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
     /// A call through the gateway; each has an id of its own.
     fn call<'c>(&'c self, invocation: &'c str) -> Call<'c> {
         Call { region: self.region().as_str(), invocation, traceparent: self.traceparent.as_deref() }

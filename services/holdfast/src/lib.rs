@@ -16,6 +16,7 @@ pub mod exit;
 mod follow;
 mod names;
 mod render;
+mod rpo;
 mod service;
 mod up;
 

@@ -15,6 +15,8 @@ use crate::shell::{Shell, StepError};
 const EVERY: Duration = Duration::from_secs(15);
 /// Rounds from one export to the next: an hour.
 const EXPORT_ROUNDS: u32 = 240;
+/// Rounds from one look at every recovery point to the next: a minute.
+const AGES_ROUNDS: u32 = 4;
 /// The round of the first export: soon after the start, so that a service that is restarted often has one too.
 const FIRST_EXPORT_ROUND: u32 = 4;
 /// How long handled messages are remembered: longer than the stream of facts keeps them.
@@ -25,6 +27,10 @@ pub(crate) async fn run(shell: Shell, stop: CancellationToken) -> Result<(), Ste
     let mut round: u32 = 0;
     while !stop.is_cancelled() {
         gauges(&shell).await?;
+        if round.is_multiple_of(AGES_ROUNDS) {
+            let now = shell.now();
+            shell.look(|state| measure::ages(state, now)).await?;
+        }
         if round % EXPORT_ROUNDS == FIRST_EXPORT_ROUND {
             prune(&shell).await?;
             export(&shell).await;

@@ -1,7 +1,10 @@
 //! What the planner tells of its decisions in metrics.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use job_events::Fact;
-use job_model::{AccountId, JobState};
+use job_model::{AccountId, Arn, JobState, RecoveryPoint, recency_by_vault};
 use telemetry::{KeyValue, metrics};
 
 use crate::decide::Out;
@@ -48,9 +51,38 @@ pub(crate) fn damaged(state: &State) {
     }
 }
 
+/// Tells how old the newest states are that each vault can bring back, and those that were brought back and found right.
+pub(crate) fn ages(state: &State, now: Timestamp) {
+    for (arn, [restorable, checked]) in oldest(state) {
+        let Some(vault) = state.vaults.get(&arn) else { continue };
+        let labels = [KeyValue::new("region", vault.region.to_string()), KeyValue::new("vault", vault.name.clone())];
+        let age = |at: Timestamp| u64::try_from(now.duration_since(at).as_secs()).unwrap_or_default();
+        metrics().restorable_age.record(age(restorable), &labels);
+        metrics().checked_age.record(age(checked), &labels);
+    }
+}
+
+/// The newest restorable and the newest checked state of the resource of each vault for which they are oldest.
+fn oldest(state: &State) -> BTreeMap<Arn, [Timestamp; 2]> {
+    // One walk over all points: looking each resource's up would take much longer where there are many.
+    let mut by_resource = BTreeMap::<&Arn, Vec<&RecoveryPoint>>::new();
+    for row in state.points.values() {
+        by_resource.entry(&row.point.resource).or_default().push(&row.point);
+    }
+    let mut oldest = BTreeMap::<Arn, [Timestamp; 2]>::new();
+    for (_, points) in by_resource.into_iter().filter(|(resource, _)| state.resources.contains(resource)) {
+        for recency in recency_by_vault(points) {
+            let found = [recency.restorable_at, recency.checked_at.unwrap_or(recency.since)];
+            let known = oldest.entry(recency.vault).or_insert(found);
+            *known = [known[0].min(found[0]), known[1].min(found[1])];
+        }
+    }
+    oldest
+}
+
 /// Tells how much is protected.
 pub(crate) fn protected(state: &State, own: &AccountId) {
-    let mut by_region = std::collections::BTreeMap::<String, u64>::new();
+    let mut by_region = BTreeMap::<String, u64>::new();
     for resource in state.resources.values() {
         let count = by_region.entry(resource.region.to_string()).or_default();
         *count += u64::from(runs::is_selected(state, own, &resource.arn));

@@ -15,6 +15,7 @@ mod legal_hold;
 mod matching;
 mod plan;
 mod progress;
+mod recency;
 mod recovery_point;
 mod report;
 mod resource;
@@ -44,6 +45,7 @@ pub use matching::{
 };
 pub use plan::{AdvancedBackupSetting, BackupPlan, BackupRule, CopyAction, Generations, Lifecycle, plan_version_id};
 pub use progress::Progress;
+pub use recency::{Recency, recency_by_vault};
 pub use recovery_point::{
     CaptureSummary, ChangeMethod, Consistency, ExceptionKind, ReadException, RecoveryPoint, RecoveryPointKind,
     RecoveryPointStatus, SourceReading, SourceView, StorageClass,

@@ -90,6 +90,11 @@ metric_table! {
     rto_seconds: histogram, "holdfast.rto", "s", ["resource_type", "region"], JOB_SECONDS;
     /// Measured recovery point: age of the newest restorable and checked state.
     rpo_seconds: histogram, "holdfast.rpo", "s", ["resource_type", "region"], RPO_SECONDS;
+    /// Age of the newest state that a vault can bring back, of the resource for which it is oldest.
+    restorable_age: gauge, "holdfast.restorable.age", "s", ["region", "vault"];
+    /// Age of the newest state that a restore test brought back from a vault and found right, of the resource for which it is
+    /// oldest. What was never checked counts from its first recovery point.
+    checked_age: gauge, "holdfast.checked.age", "s", ["region", "vault"];
     /// Verdicts of restore tests.
     verdicts: counter, "holdfast.verdicts", "{verdict}", ["status", "resource_type", "region"];
     /// Resources that a plan protects.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use job_events::{Answer, DeleteRecoveryPoint, Query};
-use job_model::RecoveryPoint;
+use job_model::{Arn, RecoveryPoint, recency_by_vault};
 use serde::Serialize;
 
 use super::{browse, started};
@@ -11,6 +11,7 @@ use crate::client::{Client, unexpected};
 use crate::error::CliError;
 use crate::names::{pick_recovery_point, pick_resource, pick_vault};
 use crate::render::{self, Output};
+use crate::rpo::Rpo;
 
 /// One recovery point with what the planner intends for it.
 #[derive(Serialize)]
@@ -18,6 +19,8 @@ struct Shown {
     recovery_point: RecoveryPoint,
     kept_because: Vec<String>,
     delete_at: Option<Timestamp>,
+    /// What a disaster now would cost, by vault: this one's and those of its copies.
+    rpo: Vec<Rpo>,
 }
 
 pub(super) async fn run(command: RecoveryPointCommand, client: &Client<'_>, output: Output) -> Result<(), CliError> {
@@ -37,18 +40,20 @@ pub(super) async fn run(command: RecoveryPointCommand, client: &Client<'_>, outp
                 },
                 None => None,
             };
-            match client.query(&Query::ListRecoveryPoints { vault, resource }).await? {
-                Answer::RecoveryPoints(points) => output.result(&points, || render::recovery_points(&points)),
-                other => Err(unexpected("planner", &other)),
-            }
+            let points = list(client, vault, resource).await?;
+            output.result(&points, || render::recovery_points(&points))
         }
         RecoveryPointCommand::Show { recovery_point } => {
             let arn = find(client, &recovery_point).await?.arn;
             match client.query(&Query::ShowRecoveryPoint { recovery_point: arn }).await? {
                 Answer::RecoveryPoint { recovery_point, kept_because, delete_at } => {
-                    let shown = Shown { recovery_point, kept_because, delete_at };
+                    let points = list(client, None, Some(recovery_point.resource.clone())).await?;
+                    let rpo =
+                        recency_by_vault(&points).into_iter().map(|recency| Rpo::of(recency, client.now())).collect();
+                    let shown = Shown { recovery_point, kept_because, delete_at, rpo };
                     output.result(&shown, || {
-                        render::recovery_point_detail(&shown.recovery_point, &shown.kept_because, shown.delete_at)
+                        let Shown { recovery_point, kept_because, delete_at, rpo } = &shown;
+                        render::recovery_point_detail(recovery_point, kept_because, *delete_at, rpo)
                     })
                 }
                 other => Err(unexpected("planner", &other)),
@@ -65,8 +70,12 @@ pub(super) async fn run(command: RecoveryPointCommand, client: &Client<'_>, outp
 
 /// The recovery point of that ARN or id.
 pub(super) async fn find(client: &Client<'_>, text: &str) -> Result<RecoveryPoint, CliError> {
-    match client.query(&Query::ListRecoveryPoints { vault: None, resource: None }).await? {
-        Answer::RecoveryPoints(points) => pick_recovery_point(&points, text).cloned(),
+    pick_recovery_point(&list(client, None, None).await?, text).cloned()
+}
+
+async fn list(client: &Client<'_>, vault: Option<Arn>, resource: Option<Arn>) -> Result<Vec<RecoveryPoint>, CliError> {
+    match client.query(&Query::ListRecoveryPoints { vault, resource }).await? {
+        Answer::RecoveryPoints(points) => Ok(points),
         other => Err(unexpected("planner", &other)),
     }
 }

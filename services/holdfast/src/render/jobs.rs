@@ -8,6 +8,7 @@ use job_model::{
 
 use super::{bytes, count, millis, moment};
 use crate::names::{short_name, vault_name};
+use crate::rpo::Rpo;
 
 /// A state as AWS writes it.
 #[must_use]
@@ -103,6 +104,7 @@ pub(crate) fn recovery_point_detail(
     point: &RecoveryPoint,
     kept_because: &[String],
     delete_at: Option<Timestamp>,
+    rpo: &[Rpo],
 ) -> String {
     let mut sheet = Sheet::new();
     sheet.line("recovery point", point.arn.as_str());
@@ -135,6 +137,9 @@ pub(crate) fn recovery_point_detail(
     );
     sheet.line("deleted", delete_at.map_or_else(|| "never by itself".to_owned(), |at| format!("after {}", moment(at))));
     sheet.some("last test", point.last_verdict.as_ref().map(verdict));
+    for age in rpo {
+        sheet.line("RPO now", rpo_line(age));
+    }
     sheet.some("trace", point.traceparent.as_deref().and_then(trace_id));
     if point.summary.exception_count > 0 {
         sheet.line("exceptions", count(point.summary.exception_count));
@@ -143,6 +148,16 @@ pub(crate) fn recovery_point_detail(
         }
     }
     sheet.text
+}
+
+/// What a disaster now would cost, with one vault left.
+pub(super) fn rpo_line(rpo: &Rpo) -> String {
+    let checked = match (rpo.checked_at, rpo.checked_age_ms) {
+        (Some(at), Some(age)) => format!("checked {} ({})", millis(age), moment(at)),
+        _ => "never checked".to_owned(),
+    };
+    let restorable = format!("restorable {} ({})", millis(rpo.restorable_age_ms), moment(rpo.restorable_at));
+    format!("from {}: {restorable}, {checked}", vault_name(&rpo.vault))
 }
 
 /// What can be restored of a continuous recovery point, and how its capture fares.

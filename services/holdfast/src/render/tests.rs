@@ -81,3 +81,24 @@ fn a_job_shows_its_bytes_its_phases_and_its_trace() {
     insta::assert_snapshot!("one_job", job_detail(&job));
     insta::assert_snapshot!("list_of_jobs", jobs(std::slice::from_ref(&job)));
 }
+
+#[test]
+fn ages_are_told_by_vault_and_region_and_what_was_never_checked_says_so() {
+    let at = |second| jiff::Timestamp::from_second(second).unwrap();
+    let recency = |vault: &str, checked_at| job_model::Recency {
+        vault: vault.parse().unwrap(),
+        restorable_at: at(1_000),
+        checked_at,
+        since: at(100),
+    };
+    let tokyo = recency("arn:aws:backup:ap-northeast-1:000000000000:backup-vault:tokyo", Some(at(940)));
+    let osaka = recency("arn:aws:backup:ap-northeast-3:000000000000:backup-vault:osaka", None);
+    let shown = [tokyo, osaka].map(|recency| super::jobs::rpo_line(&crate::rpo::Rpo::of(recency, at(1_002))));
+    assert_eq!(
+        shown,
+        [
+            "from tokyo (ap-northeast-1): restorable 2.00 s (1970-01-01T00:16:40Z), checked 1 min 2 s (1970-01-01T00:15:40Z)",
+            "from osaka (ap-northeast-3): restorable 2.00 s (1970-01-01T00:16:40Z), never checked",
+        ]
+    );
+}
