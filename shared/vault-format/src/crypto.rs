@@ -16,7 +16,7 @@ use poly1305::Poly1305;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::FormatError;
+use crate::{FormatError, poly1305_lanes};
 
 /// Length of a nonce in bytes.
 pub const NONCE_BYTES: usize = 16;
@@ -116,7 +116,10 @@ impl MasterKey {
         let mut key = Zeroizing::new([0; 32]);
         key[..16].copy_from_slice(&self.bytes[48..]);
         key[16..].copy_from_slice(&masked);
-        Poly1305::new(&(*key).into()).compute_unpadded(ciphertext).into()
+        match poly1305_lanes::tag(&key, ciphertext) {
+            Some(tag) => tag,
+            None => Poly1305::new(&(*key).into()).compute_unpadded(ciphertext).into(),
+        }
     }
 
     /// The document that is sealed in a key file.

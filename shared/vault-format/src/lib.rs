@@ -19,6 +19,7 @@ mod lock;
 mod mode;
 mod node;
 mod pack;
+mod poly1305_lanes;
 mod polynomial;
 mod quote;
 mod snapshot;
