@@ -15,7 +15,7 @@ use crate::store::StoreError;
 
 /// Longest range of a pack that is read at once, in bytes, where a request costs time; one blob may be longer.
 const RANGE_BYTES_MAX: u32 = 4 << 20;
-/// The same where it does not.
+/// The same where it does not; one blob more where the number of them is odd.
 pub(crate) const NEAR_RANGE_BYTES_MAX: u32 = 512 << 10;
 /// Bytes between two blobs that are rather read than skipped.
 const GAP_BYTES_MAX: u32 = 128 << 10;
@@ -115,6 +115,8 @@ pub(crate) fn plan<T>(
     gap_bytes_max: u32,
     range_bytes_max: u32,
 ) -> Vec<Range<usize>> {
+    // Two are opened at a time, so that none is left alone where it can be helped.
+    let limit = |range: &Range<usize>| if range.len() % 2 == 1 { RANGE_BYTES_MAX } else { range_bytes_max };
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let (mut open, mut begin, mut end) = (0, 0, 0);
     for (at, item) in sorted.iter().enumerate() {
@@ -123,7 +125,7 @@ pub(crate) fn plan<T>(
             Some(range)
                 if open == pack
                     && offset.saturating_sub(end) <= gap_bytes_max
-                    && (offset + length).saturating_sub(begin) <= range_bytes_max =>
+                    && (offset + length).saturating_sub(begin) <= limit(range) =>
             {
                 range.end = at + 1;
                 end = end.max(offset + length);
