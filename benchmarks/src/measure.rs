@@ -26,6 +26,9 @@ pub(crate) struct Sample {
     pub(crate) peak: u64,
     /// Bytes in the repository afterwards.
     pub(crate) stored: u64,
+    /// From start until all of it was on the disk, in seconds, where the program does not see to that itself.
+    #[serde(default)]
+    pub(crate) synced: Option<f64>,
 }
 
 /// Runs to the end. Output goes to a file beside the data, named when the program fails.
@@ -53,7 +56,7 @@ pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Sample, Bench
     if !status.success() {
         return Err(BenchError::Failed { program, status, log: log.to_owned() });
     }
-    Ok(Sample { wall, cpu: children_seconds()? - before, peak, stored: 0 })
+    Ok(Sample { wall, cpu: children_seconds()? - before, peak, ..Sample::default() })
 }
 
 /// What is or was resident of a process and all below it, in bytes. Servers of PostgreSQL that it started do not count.

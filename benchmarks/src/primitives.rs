@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use vault_format::{BlobCompressor, Id, MasterKey};
+use driver_api::{Uncached, reserve};
+use vault_format::{BlobCompressor, BlobOpener, BlobSealer, BlobToOpen, Id, MasterKey};
 use zeroize::Zeroizing;
 
 use crate::error::BenchError;
@@ -72,6 +73,9 @@ pub(crate) fn run(image: &Path, scratch: &Path) -> Result<(), BenchError> {
     }
     found.insert("AES-256-CTR with Poly1305", rate(began));
 
+    let restored = open_all(&key, &sample)?;
+    found.insert("decrypted, decompressed and hashed by all threads", bytes / 1e6 / restored);
+
     let path = scratch.join("primitives");
     let began = Instant::now();
     let written = File::create(&path).map_err(BenchError::io("create", &path))?;
@@ -82,6 +86,15 @@ pub(crate) fn run(image: &Path, scratch: &Path) -> Result<(), BenchError> {
     let began = Instant::now();
     written.sync_all().map_err(BenchError::io("sync", &path))?;
     found.insert("write back to the disk", rate(began));
+    fs::remove_file(&path).map_err(BenchError::io("remove", &path))?;
+    let began = Instant::now();
+    let uncached = Uncached::new(File::create(&path).map_err(BenchError::io("create", &path))?);
+    reserve(uncached.file(), 0, sample.len() as u64).map_err(BenchError::io("reserve", &path))?;
+    for (at, chunk) in sample.chunks(CHUNK).enumerate() {
+        uncached.write_all_at(chunk, (at * CHUNK) as u64).map_err(BenchError::io("write", &path))?;
+    }
+    found.insert("write past the page cache", rate(began));
+    drop(uncached);
     fs::remove_file(&path).map_err(BenchError::io("remove", &path))?;
 
     let small = scratch.join("primitives.d");
@@ -114,6 +127,49 @@ pub(crate) fn run(image: &Path, scratch: &Path) -> Result<(), BenchError> {
     found.insert("the same, compressed (zstd 1) and sealed, seconds", began.elapsed().as_secs_f64());
     found.insert("bytes that this makes, millions", stored.into_inner() as f64 / 1e6);
     crate::print(&serde_json::to_string(&found)?)
+}
+
+/// Bytes of the chunks of a volume.
+const VOLUME_CHUNK: usize = 512 << 10;
+
+/// Seconds in which all threads together open the sample, sealed in chunks as volumes are, two at a time: what a check and a
+/// restore cannot do without.
+fn open_all(key: &MasterKey, sample: &[u8]) -> Result<f64, BenchError> {
+    let mut sealer = BlobSealer::new(1)?;
+    let seal = |chunk: &[u8]| -> Result<_, BenchError> {
+        let sealed = sealer.seal(key, [1; 16], chunk)?;
+        Ok((sealed.bytes.to_vec(), sealed.raw_length, Id::of(chunk)))
+    };
+    let mut sealed = sample.chunks(VOLUME_CHUNK).map(seal).collect::<Result<Vec<_>, _>>()?;
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Whole pairs for every thread.
+    let share = sealed.len().div_ceil(2 * threads) * 2;
+    let open = |part: &mut [(Vec<u8>, Option<u32>, Id)]| -> Result<(), BenchError> {
+        let mut opener = BlobOpener::new()?;
+        for pair in part.chunks_mut(2) {
+            let mut blobs =
+                pair.iter_mut().map(|(sealed, raw_length, id)| BlobToOpen { sealed, raw_length: *raw_length, id: *id });
+            match (blobs.next(), blobs.next()) {
+                (Some(first), Some(second)) => {
+                    for opened in opener.open_two(key, first, second) {
+                        black_box(opened?);
+                    }
+                }
+                (Some(only), None) => drop(black_box(opener.open(key, only)?)),
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let handles: Vec<_> = sealed.chunks_mut(share).map(|part| scope.spawn(move || open(part))).collect();
+        for handle in handles {
+            handle.join().map_err(|_| BenchError::Wrong("a thread died".to_owned()))??;
+        }
+        Ok::<_, BenchError>(())
+    })?;
+    Ok(began.elapsed().as_secs_f64())
 }
 
 fn sample(file: &File, length: u64) -> std::io::Result<Vec<u8>> {

@@ -29,8 +29,20 @@ pub(crate) struct Results {
     /// Transactions each second of pgbench, by what ran beside it.
     #[serde(default)]
     pub(crate) rates: BTreeMap<String, Vec<f64>>,
+    /// What the last copy of ours moved.
+    #[serde(default)]
+    pub(crate) moved: Option<Moved>,
     /// By row and tool.
     samples: BTreeMap<String, BTreeMap<String, Vec<Sample>>>,
+}
+
+/// Bytes that a copy moved. Everything that its process read and wrote counts, packs or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Moved {
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+    /// What the other repository lacked, compressed and encrypted.
+    pub(crate) missing: u64,
 }
 
 impl Results {
@@ -75,17 +87,24 @@ impl Results {
             let our_wall = tools.get(&ours).map(|samples| median(samples, |s| s.wall));
             for tool in tools_in_order() {
                 let Some(samples) = tools.get(&tool) else { continue };
-                let wall = median(samples, |sample| sample.wall);
-                let ratio = our_wall.filter(|_| tool != ours).map(|ours| format!("{:.2}", wall / ours));
-                let _ = writeln!(
-                    out,
-                    "| {row} | {tool} | {} | {wall:.2} | {} | {:.2} | {:.0} | {:.1} |",
-                    samples.len(),
-                    ratio.unwrap_or_default(),
-                    median(samples, |sample| sample.cpu),
-                    median(samples, |sample| sample.peak as f64) / 1e6,
-                    median(samples, |sample| sample.stored as f64) / 1e6,
-                );
+                let mut line = |name: &str, samples: &[Sample], wall: f64| {
+                    let ratio = our_wall.filter(|_| tool != ours).map(|ours| format!("{:.2}", wall / ours));
+                    let _ = writeln!(
+                        out,
+                        "| {row} | {name} | {} | {wall:.2} | {} | {:.2} | {:.0} | {:.1} |",
+                        samples.len(),
+                        ratio.unwrap_or_default(),
+                        median(samples, |sample| sample.cpu),
+                        median(samples, |sample| sample.peak as f64) / 1e6,
+                        median(samples, |sample| sample.stored as f64) / 1e6,
+                    );
+                };
+                line(&tool, samples, median(samples, |sample| sample.wall));
+                let synced: Vec<Sample> = samples.iter().filter(|sample| sample.synced.is_some()).copied().collect();
+                if !synced.is_empty() {
+                    let wall = median(&synced, |sample| sample.synced.unwrap_or_default());
+                    line(&format!("{tool}, synced"), &synced, wall);
+                }
             }
         }
         if let Some(alone) = self.rates.get(ALONE).map(|rates| middle(rates.clone())) {
@@ -101,6 +120,10 @@ impl Results {
         if let Some(samples) = index.filter(|_| self.index_chunks > 0) {
             let bytes = median(samples, |sample| sample.stored as f64) / self.index_chunks as f64;
             let _ = writeln!(out, "\nIndex of {} chunks: {bytes:.1} bytes each.", self.index_chunks);
+        }
+        if let Some(Moved { read, written, missing }) = self.moved.filter(|moved| moved.missing > 0) {
+            let [read, written] = [read, written].map(|bytes| bytes as f64 / missing as f64);
+            let _ = writeln!(out, "\nFor each byte that was missing, a copy read {read:.4} and wrote {written:.4}.");
         }
         if !self.primitives.is_empty() {
             out.push_str("\n| primitive, one thread | million bytes a second, unless it says otherwise |\n|---|---|\n");
@@ -146,5 +169,11 @@ mod tests {
         results.add(Row::Check, Tool::Holdfast, Sample { wall: 2.0, ..Sample::default() });
         results.add(Row::Check, Tool::Restic, Sample { wall: 5.0, ..Sample::default() });
         assert!(results.table().contains("| check | restic | 1 | 5.00 | 2.50 |"), "{}", results.table());
+        assert!(!results.table().contains("synced"), "{}", results.table());
+        results.add(Row::TreeRestore, Tool::Holdfast, Sample { wall: 2.0, ..Sample::default() });
+        results.add(Row::TreeRestore, Tool::Restic, Sample { wall: 3.0, synced: Some(7.0), ..Sample::default() });
+        let table = results.table();
+        assert!(table.contains("| tree-restore | restic | 1 | 3.00 | 1.50 |"), "{table}");
+        assert!(table.contains("| tree-restore | restic, synced | 1 | 7.00 | 3.50 |"), "{table}");
     }
 }

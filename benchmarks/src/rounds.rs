@@ -1,13 +1,16 @@
 //! The rows: what every tool does in turn, round by round.
 
+use std::cell::Cell;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use crate::data;
 use crate::error::BenchError;
 use crate::measure::{Sample, bytes_below, measure};
 use crate::reflink::Reflink;
-use crate::results::Results;
+use crate::results::{Moved, Results};
 use crate::settings::{Row, Run, Tool};
 use crate::step::Kind;
 use crate::tools::{Bench, OTHER, step, version};
@@ -27,7 +30,7 @@ pub(crate) fn run(run: &Run) -> Result<Results, BenchError> {
         if run.fresh {
             results.forget(row);
         }
-        let rounds = Rounds { run, dir, tools: &tools, row };
+        let rounds = Rounds { run, dir, tools: &tools, row, moved: Cell::new(None) };
         rounds.run(&mut results)?;
     }
     Ok(results)
@@ -38,6 +41,8 @@ struct Rounds<'a> {
     dir: &'a Path,
     tools: &'a [Tool],
     row: Row,
+    /// What the last copy of ours moved.
+    moved: Cell<Option<Moved>>,
 }
 
 impl Rounds<'_> {
@@ -91,6 +96,7 @@ impl Rounds<'_> {
                 let Sample { wall, cpu, peak, .. } = sample;
                 crate::print(&format!("{} {tool}: {wall:.2} s, CPU {cpu:.2} s, {} MB", self.row, peak / 1_000_000))?;
                 results.add(self.row, tool, sample);
+                results.moved = self.moved.take().or(results.moved);
                 results.save()?;
             }
         }
@@ -157,6 +163,11 @@ impl Rounds<'_> {
                 self.quietly(bench, bench.init(OTHER)?)?;
                 let mut sample = self.measured(bench, copy)?;
                 sample.stored = bytes_below(&bench.repository(OTHER))?;
+                if bench.tool == Tool::Holdfast {
+                    let log = self.measured_log(bench);
+                    let told = std::fs::read_to_string(&log).map_err(BenchError::io("read", &log))?;
+                    self.moved.set(Some(serde_json::from_str(&told)?));
+                }
                 bench.remove(OTHER)?;
                 Ok(Some(sample))
             }
@@ -187,8 +198,16 @@ impl Rounds<'_> {
 
     fn restore(&self, bench: Bench<'_>, name: &str, kind: Kind, source: &Path) -> Result<Option<Sample>, BenchError> {
         self.ensure(bench, name, kind, source)?;
+        let target = bench.target()?;
         let Some(command) = bench.restore(name, kind, source)? else { return Ok(None) };
-        let sample = self.measured(bench, command)?;
+        let mut sample = self.measured(bench, command)?;
+        if bench.tool != Tool::Holdfast {
+            // What the others leave to the system, and ours does not.
+            let began = Instant::now();
+            let restored = File::open(&target).map_err(BenchError::io("open", &target))?;
+            rustix::fs::syncfs(restored).map_err(|error| BenchError::io("sync", &target)(error.into()))?;
+            sample.synced = Some(sample.wall + began.elapsed().as_secs_f64());
+        }
         if kind == Kind::Volume {
             bench.remove_targets()?;
         }
@@ -256,7 +275,11 @@ impl Rounds<'_> {
     /// What others wrote is on the disk before the clock starts.
     fn measured(&self, bench: Bench<'_>, mut command: Command) -> Result<Sample, BenchError> {
         rustix::fs::sync();
-        measure(&mut command, &self.log(&format!("{}-{}", bench.tool, self.row)))
+        measure(&mut command, &self.measured_log(bench))
+    }
+
+    fn measured_log(&self, bench: Bench<'_>) -> PathBuf {
+        self.log(&format!("{}-{}", bench.tool, self.row))
     }
 
     fn log(&self, name: &str) -> PathBuf {

@@ -26,6 +26,7 @@ use vault_format::Id;
 use crate::error::BenchError;
 use crate::keeper::Keeper;
 use crate::postgres::step as postgres;
+use crate::results::Moved;
 use crate::{index_load, primitives};
 
 /// Secrets of the measured repositories, for all tools.
@@ -244,6 +245,7 @@ pub(crate) fn as_it_should_be(restored: &Restored) -> Result<(), BenchError> {
 fn copy(from: &Path, to: &Path) -> Result<(), BenchError> {
     let (source, destination) = (open(from)?, open(to)?);
     let last = needed(from)?;
+    let before = transferred()?;
     let point = RecoveryPointId::new(Uuid::from_u128(rand::random()));
     let copied = copy_snapshot(&CopyRequest {
         source: &source,
@@ -254,7 +256,20 @@ fn copy(from: &Path, to: &Path) -> Result<(), BenchError> {
         parallelism: threads(),
         control: &NoControl,
     })?;
-    crate::print(&format!("{:?}", copied.stats))
+    let after = transferred()?;
+    let moved = Moved { read: after.0 - before.0, written: after.1 - before.1, missing: copied.stats.bytes_stored };
+    crate::print(&serde_json::to_string(&moved)?)
+}
+
+/// Bytes that this process has read and written with system calls.
+fn transferred() -> Result<(u64, u64), BenchError> {
+    let path = "/proc/self/io";
+    let text = fs::read_to_string(path).map_err(BenchError::io("read", path))?;
+    let count = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.trim().parse().ok());
+        value.ok_or_else(|| BenchError::Wrong(format!("`{path}` has no `{name}`")))
+    };
+    Ok((count("rchar:")?, count("wchar:")?))
 }
 
 fn last_path(vault: &Path) -> PathBuf {

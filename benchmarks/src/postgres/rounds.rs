@@ -252,7 +252,7 @@ impl Rounds<'_> {
     }
 
     fn add(&self, results: &mut Results, row: PgRow, bench: Bench<'_>, sample: Sample) -> Result<(), BenchError> {
-        let (tool, Sample { wall, cpu, peak, stored }) = (bench.tool, sample);
+        let (tool, Sample { wall, cpu, peak, stored, .. }) = (bench.tool, sample);
         let (peak, stored) = (peak / 1_000_000, stored / 1_000_000);
         crate::print(&format!("{row} {tool}: {wall:.2} s, CPU {cpu:.2} s, {peak} MB, {stored} MB stored"))?;
         results.add(row, tool, sample);
