@@ -61,7 +61,7 @@ vault-histories SEED="1" HISTORIES="2000":
 
 # Processes that capture, copy, prune and read two vaults at once, and are killed at random instants.
 vault-kills SEED="1" SECONDS="200":
-    HOLDFAST_KILLS_PRUNES=1 HOLDFAST_KILLS_SEED={{ SEED }} HOLDFAST_KILLS_SECONDS={{ SECONDS }} cargo nextest run -p vault-engine -E 'test(processes_that_are_killed)' --no-capture
+    HOLDFAST_KILLS_SEED={{ SEED }} HOLDFAST_KILLS_SECONDS={{ SECONDS }} cargo nextest run -p vault-engine -E 'test(processes_that_are_killed)' --no-capture
 
 # A worker that is killed at random instants while it captures trees and volumes on XFS and btrfs by what changed.
 tracked-kills SEED="1" ROUNDS="100":

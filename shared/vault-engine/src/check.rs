@@ -7,8 +7,6 @@ mod trees;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use driver_api::Control;
 use job_model::RecoveryPointId;
@@ -19,9 +17,6 @@ pub use self::scrub::{ScrubOptions, ScrubReport};
 use self::trees::TreeWalk;
 use crate::index::Index;
 use crate::{SnapshotSummary, Vault, VaultError};
-
-/// Looks before it is believed that a blob is missing; once it is, one more is enough for the other snapshots.
-const LOOKS: u32 = 5;
 
 /// How thorough a check is.
 #[derive(Clone, Copy)]
@@ -95,6 +90,8 @@ pub struct CheckReport {
     pub bytes_read: u64,
     /// Packs in the store that no index names: left by a crash, harmless.
     pub packs_unreferenced: u64,
+    /// Packs that a snapshot needs and no index named; they were named again, from their own headers.
+    pub packs_named_again: u64,
 }
 
 impl CheckReport {
@@ -153,6 +150,7 @@ pub(crate) fn touched_by(
 
 /// What is missing below a tree, in packs that are there with their length; none when nothing is. Reads the trees only.
 pub(crate) fn problem_below(vault: &Vault, tree: Id, control: &dyn Control) -> Result<Option<String>, VaultError> {
+    vault.name_what_is_needed(tree, control)?;
     let index = vault.load_index()?;
     let listed = vault.store().list("data").map_err(|error| error.when("list the packs"))?;
     let sizes: HashMap<Id, u64> =
@@ -185,27 +183,26 @@ struct Reading<'a> {
 }
 
 /// Findings about a snapshot that hold at a later look as well; none when all is there by now, or the snapshot is not: it
-/// came after the index was read, or a prune took out what its writer names again, or it was forgotten.
-fn later_looks(
+/// came after the index was read, or was forgotten. Where packs that it needs are in the store and in no index, they are
+/// named again: nobody but a prune that had not seen the snapshot has taken them out.
+fn later_look(
     vault: &Vault,
     snapshot: &SnapshotSummary,
     lost: &LostBlobs,
-    looks: u32,
     control: &dyn Control,
+    packs_named_again: &mut u64,
 ) -> Result<Option<Vec<CheckFinding>>, VaultError> {
-    /// From one look to the next: a writer that has put its snapshot looks at the index at once.
-    const BETWEEN: Duration = Duration::from_millis(400);
+    /// A prune takes packs out in one go, and one that begins now sees the snapshot: one look may be too early for it.
+    const LOOKS: u32 = 2;
     let mut last = CheckReport::default();
-    for number in 0..looks {
-        if control.is_stopped() {
-            return Err(VaultError::Stopped);
-        }
-        if number > 0 {
-            thread::sleep(BETWEEN);
-        }
+    for _ in 0..LOOKS {
         let is_there = vault.snapshots()?.readable.iter().any(|other| other.id == snapshot.id);
+        if !is_there {
+            return Ok(None);
+        }
+        *packs_named_again += vault.name_what_is_needed(snapshot.tree, control)?.packs;
         last = CheckReport::default();
-        if !is_there || TreeWalk::new(vault, vault.load_index()?, lost).is_whole(snapshot.tree, &mut last)? {
+        if TreeWalk::new(vault, vault.load_index()?, lost).is_whole(snapshot.tree, &mut last)? {
             return Ok(None);
         }
         if !last.misses_blobs() {
@@ -233,7 +230,7 @@ fn look(vault: &Vault, index: Arc<Index>, reading: &Reading<'_>) -> Result<Check
         report.add(CheckFindingKind::SnapshotDamaged, file.path, file.problem);
     }
     let mut walk = TreeWalk::new(vault, index, &lost);
-    let (mut looks, mut was_wrong) = (LOOKS, false);
+    let mut was_wrong = false;
     let mut told = HashSet::new();
     for snapshot in listing.readable {
         if reading.control.is_stopped() {
@@ -246,8 +243,8 @@ fn look(vault: &Vault, index: Arc<Index>, reading: &Reading<'_>) -> Result<Check
         }
         // What others do meanwhile looks like damage. The walk remembers what it missed, and says so once.
         if found.misses_blobs() || was_wrong {
-            match later_looks(vault, &snapshot, &lost, looks, reading.control)? {
-                Some(findings) => (found.findings, looks) = (findings, 1),
+            match later_look(vault, &snapshot, &lost, reading.control, &mut report.packs_named_again)? {
+                Some(findings) => found.findings = findings,
                 None => {
                     was_wrong = true;
                     continue;

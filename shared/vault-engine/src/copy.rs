@@ -8,6 +8,7 @@ use job_model::Progress;
 use vault_format::{BlobKind, Id, NodeKind, OpenedBlob, decode_tree};
 
 use crate::error::chain;
+use crate::index::Index;
 use crate::ranges::{Gaps, Wanted, read_all, read_blob_as};
 use crate::vault::RECOVERY_POINT_TAG;
 use crate::{DamageMet, Reader, Vault, VaultError, WriteStats, Writer};
@@ -67,7 +68,7 @@ pub fn copy_snapshot(request: &CopyRequest<'_>) -> Result<Copied, VaultError> {
         return Err(differs(request.snapshot_id, request.expected_tree, snapshot.tree));
     }
     if let Some(tag) = request.tags.iter().find(|tag| tag.starts_with(RECOVERY_POINT_TAG))
-        && let Some(earlier) = request.destination.find_snapshot_by_tag(tag)?
+        && let Some(earlier) = request.destination.find_whole_snapshot_by_tag(tag, request.control)?
     {
         if earlier.tree != request.expected_tree {
             return Err(differs(earlier.id, request.expected_tree, earlier.tree));
@@ -75,7 +76,10 @@ pub fn copy_snapshot(request: &CopyRequest<'_>) -> Result<Copied, VaultError> {
         return Ok(Copied { snapshot_id: earlier.id, already_there: true, stats: WriteStats::default(), damage: None });
     }
     let writer = request.destination.writer(request.control)?;
-    let missing = transfer_trees(&reader, &writer, request)?;
+    let damaged = |error| VaultError::of_read(error, || format!("snapshot {}", request.snapshot_id));
+    let found =
+        reader.with_index_of_all(|index| Ok((Arc::clone(index), transfer_trees(&reader, index, &writer, request)?)));
+    let (index, missing) = found.map_err(damaged)?;
     let trees = writer.stats();
     let bytes_total: u64 = missing.iter().map(|wanted| u64::from(wanted.location.blob.plain_length())).sum();
     let items_total = missing.len() as u64;
@@ -86,12 +90,11 @@ pub fn copy_snapshot(request: &CopyRequest<'_>) -> Result<Copied, VaultError> {
     });
     let sealed: u64 = missing.iter().map(|wanted| u64::from(wanted.location.blob.length)).sum();
     let gaps = Gaps::AtMost(sealed / GAPS_SHARE);
-    let index = Arc::clone(reader.index());
     let transfer = |same: &[Wanted<()>], opened: &OpenedBlob<'_>| {
         Ok(store(&writer, BlobKind::Data, same[0].location.blob.id, opened, request.control)?)
     };
     read_all(request.source, &index, missing, gaps, request.parallelism.max(1), request.control, &transfer)
-        .map_err(|error| from_read(error, request.snapshot_id))?;
+        .map_err(damaged)?;
     snapshot.parent = None;
     snapshot.original.get_or_insert(request.snapshot_id);
     snapshot.tags.clone_from(&request.tags);
@@ -121,16 +124,16 @@ fn store(
 /// and collects the content that it lacks.
 fn transfer_trees(
     reader: &Reader<'_>,
+    index: &Index,
     writer: &Writer<'_>,
     request: &CopyRequest<'_>,
-) -> Result<Vec<Wanted<()>>, VaultError> {
-    let index = reader.index();
+) -> Result<Vec<Wanted<()>>, ReadError> {
     let mut seen: HashSet<(BlobKind, Id)> = HashSet::new();
     let mut wanted = Vec::new();
     let mut open = vec![reader.root()];
     while let Some(id) = open.pop() {
         if request.control.is_stopped() {
-            return Err(VaultError::Stopped);
+            return Err(ReadError::Stopped);
         }
         if !seen.insert((BlobKind::Tree, id)) {
             continue;
@@ -140,17 +143,17 @@ fn transfer_trees(
             if is_missing {
                 store(writer, BlobKind::Tree, id, opened, request.control)?;
             }
-            let damaged = |error| VaultError::Damaged { what: format!("tree {id}"), problem: chain(&error) };
+            let damaged = |error| ReadError::Damaged { what: format!("tree {id}"), problem: chain(&error) };
             decode_tree(opened.plaintext).map_err(damaged)
         });
-        for node in taken.map_err(|error| from_read(error, id))??.nodes {
+        for node in taken??.nodes {
             match node.kind {
                 NodeKind::Dir { subtree } => open.push(subtree),
                 NodeKind::File { content, .. } => {
                     for blob in content {
                         if seen.insert((BlobKind::Data, blob)) && !writer.has(BlobKind::Data, &blob) {
                             let location = index.find(BlobKind::Data, &blob).next();
-                            let location = location.ok_or_else(|| from_read(ReadError::Missing { id: blob }, blob))?;
+                            let location = location.ok_or(ReadError::Missing { id: blob })?;
                             wanted.push(Wanted { location, note: () });
                         }
                     }
@@ -164,17 +167,4 @@ fn transfer_trees(
 
 fn differs(id: Id, expected: Id, found: Id) -> VaultError {
     VaultError::SnapshotDiffers { id, expected, found }
-}
-
-/// Damage of the source in the vault's own words.
-fn from_read(error: ReadError, subject: Id) -> VaultError {
-    match error {
-        ReadError::Stopped => VaultError::Stopped,
-        ReadError::Damaged { what, problem } => VaultError::Damaged { what, problem },
-        ReadError::Vault(source) => match source.downcast::<VaultError>() {
-            Ok(vault) => *vault,
-            Err(other) => VaultError::Damaged { what: format!("{subject}"), problem: chain(other.as_ref()) },
-        },
-        other => VaultError::Damaged { what: "the source vault".to_owned(), problem: chain(&other) },
-    }
 }

@@ -114,6 +114,12 @@ pub enum VaultError {
         /// What is gone.
         what: String,
     },
+    /// The index changed faster than it could be read.
+    #[error("the vault's index was replaced {tries} times while it was read; nothing was changed, try again")]
+    IndexInMotion {
+        /// How often it was begun.
+        tries: u32,
+    },
     /// Somebody else follows the stream now.
     #[error("stream `{stream}` was taken over by a follower of epoch {found}, ours is {ours}; nothing was changed")]
     Superseded {
@@ -200,7 +206,9 @@ impl VaultError {
             Self::KeepBroken { .. } => FailureCode::VaultDamaged,
             Self::SnapshotMissing { .. } => FailureCode::SnapshotMissing,
             Self::SnapshotDiffers { .. } => FailureCode::SnapshotDiffers,
-            Self::Locked { .. } | Self::LockLost | Self::Pruned { .. } => FailureCode::VaultUnreachable,
+            Self::Locked { .. } | Self::LockLost | Self::Pruned { .. } | Self::IndexInMotion { .. } => {
+                FailureCode::VaultUnreachable
+            }
             Self::Stopped | Self::Superseded { .. } => FailureCode::LeaseLost,
             Self::Store { source, .. } => source.failure_code(),
             Self::WriterFailed { code, .. } => *code,
@@ -222,6 +230,21 @@ impl VaultError {
             next = current.source();
         }
         None
+    }
+}
+
+impl VaultError {
+    /// What a reader met, in the vault's own words; `what` says what was read where the error does not.
+    pub(crate) fn of_read(error: ReadError, what: impl FnOnce() -> String) -> Self {
+        match error {
+            ReadError::Stopped => Self::Stopped,
+            ReadError::Damaged { what, problem } => Self::Damaged { what, problem },
+            ReadError::Vault(source) => match source.downcast::<Self>() {
+                Ok(vault) => *vault,
+                Err(other) => Self::Damaged { what: what(), problem: chain(other.as_ref()) },
+            },
+            other => Self::Damaged { what: what(), problem: chain(&other) },
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which blob lies where: all index files of a vault in 48 bytes a blob, sorted by id.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -61,50 +61,6 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Reads all index files. Those that are damaged are listed in the result; the packs that only they name are found
-    /// by reading the packs' own headers.
-    pub(crate) fn load(store: &dyn Store, key: &MasterKey, files: BTreeSet<String>) -> Result<Self, VaultError> {
-        let names: Vec<&String> = files.iter().collect();
-        let next = AtomicUsize::new(0);
-        let building = Mutex::new(Building::default());
-        let failure = Mutex::new(None);
-        thread::scope(|scope| {
-            for _ in 0..THREADS.min(names.len()) {
-                scope.spawn(|| {
-                    while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let read = match read_index(store, key, name) {
-                            Ok(read) => read,
-                            Err(error) => {
-                                failure.lock().get_or_insert(error);
-                                return;
-                            }
-                        };
-                        let mut building = building.lock();
-                        match read {
-                            Ok(file) => file.packs.into_iter().for_each(|pack| building.add(&pack, false)),
-                            Err(problem) => {
-                                building.damaged.push(DamagedFile { path: format!("index/{name}"), problem });
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        if let Some(error) = failure.into_inner() {
-            return Err(error);
-        }
-        let mut building = building.into_inner();
-        if !building.damaged.is_empty() {
-            building.recover(store, key)?;
-        }
-        let Building { mut entries, packs, mut damaged, .. } = building;
-        entries.sort_unstable_by_key(|entry| (entry.id, entry.pack, entry.offset));
-        entries.dedup_by_key(|entry| (entry.id, entry.pack, entry.offset));
-        entries.shrink_to_fit();
-        damaged.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { entries, packs, files, damaged })
-    }
-
     /// Names of the index files it was made of.
     pub(crate) const fn files(&self) -> &BTreeSet<String> {
         &self.files
@@ -156,12 +112,91 @@ impl Entry {
     }
 }
 
+/// An index while its files are read; see [`crate::Vault::load_index`].
+#[derive(Default)]
+pub(crate) struct Loading {
+    building: Building,
+    /// Files that were looked at.
+    files: BTreeSet<String>,
+    /// Names of those that could not be used, and why.
+    damaged: BTreeMap<String, String>,
+}
+
+impl Loading {
+    /// Reads those of the files that it has not looked at.
+    pub(crate) fn read(
+        &mut self,
+        store: &dyn Store,
+        key: &MasterKey,
+        files: &BTreeSet<String>,
+    ) -> Result<(), VaultError> {
+        let names: Vec<String> = files.difference(&self.files).cloned().collect();
+        let next = AtomicUsize::new(0);
+        let reading = Mutex::new((&mut self.building, &mut self.damaged));
+        let failure = Mutex::new(None);
+        thread::scope(|scope| {
+            for _ in 0..THREADS.min(names.len()) {
+                scope.spawn(|| {
+                    while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let read = match read_index(store, key, name) {
+                            Ok(read) => read,
+                            Err(error) => {
+                                failure.lock().get_or_insert(error);
+                                return;
+                            }
+                        };
+                        let (building, damaged) = &mut *reading.lock();
+                        match read {
+                            Ok(file) => file.packs.into_iter().for_each(|pack| building.add(&pack, false)),
+                            Err(problem) => {
+                                damaged.insert(name.clone(), problem);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(error) = failure.into_inner() {
+            return Err(error);
+        }
+        self.files.extend(names);
+        Ok(())
+    }
+
+    /// Names of the files that could not be used.
+    pub(crate) fn damaged_files(&self) -> impl Iterator<Item = &str> {
+        self.damaged.keys().map(String::as_str)
+    }
+
+    /// Takes those for replaced that could not be used and are not there any more. Whether there were any.
+    pub(crate) fn forget_those_that_went(&mut self, there: &BTreeSet<String>) -> bool {
+        let before = self.damaged.len();
+        self.damaged.retain(|name, _| there.contains(name) || !self.files.remove(name));
+        self.damaged.len() < before
+    }
+
+    /// The index of what was read. Packs that only damaged files name are found by reading the packs' own headers.
+    pub(crate) fn finish(self, store: &dyn Store, key: &MasterKey) -> Result<Index, VaultError> {
+        let Self { mut building, files, damaged } = self;
+        let mut damaged: Vec<DamagedFile> =
+            damaged.into_iter().map(|(name, problem)| DamagedFile { path: format!("index/{name}"), problem }).collect();
+        if !damaged.is_empty() {
+            damaged.extend(building.recover(store, key)?);
+        }
+        let Building { mut entries, packs, .. } = building;
+        entries.sort_unstable_by_key(|entry| (entry.id, entry.pack, entry.offset));
+        entries.dedup_by_key(|entry| (entry.id, entry.pack, entry.offset));
+        entries.shrink_to_fit();
+        damaged.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Index { entries, packs, files, damaged })
+    }
+}
+
 #[derive(Default)]
 struct Building {
     entries: Vec<Entry>,
     packs: Vec<KnownPack>,
     numbers: HashMap<Id, u32>,
-    damaged: Vec<DamagedFile>,
 }
 
 impl Building {
@@ -181,8 +216,9 @@ impl Building {
         }));
     }
 
-    /// Reads the headers of all packs that no readable index names.
-    fn recover(&mut self, store: &dyn Store, key: &MasterKey) -> Result<(), VaultError> {
+    /// Reads the headers of all packs that no readable index names; returns those that have none to be read.
+    fn recover(&mut self, store: &dyn Store, key: &MasterKey) -> Result<Vec<DamagedFile>, VaultError> {
+        let mut damaged = Vec::new();
         let known: HashSet<Id> = self.numbers.keys().copied().collect();
         for file in store.list("data").map_err(|error| error.when("list the packs"))? {
             let Ok(id) = file.name.parse::<Id>() else { continue };
@@ -191,10 +227,10 @@ impl Building {
             }
             match read_pack_header(store, key, &id, file.size) {
                 Ok(blobs) => self.add(&IndexedPack { id, blobs }, true),
-                Err(problem) => self.damaged.push(DamagedFile { path: pack_path(&id), problem }),
+                Err(problem) => damaged.push(DamagedFile { path: pack_path(&id), problem }),
             }
         }
-        Ok(())
+        Ok(damaged)
     }
 }
 

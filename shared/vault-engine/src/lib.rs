@@ -48,7 +48,9 @@
 //! locks that came meanwhile, and notes in `holdfast/marks/` which packs had no index then and who was working. A later run
 //! removes the packs that are still in no index when the grace period is over by the store's clock and by ours, and when
 //! all who worked at the mark have ended. A writer looks at the index before and after it has written its snapshot, and
-//! names the packs again that it relied on. So of two that meet at least one sees the other.
+//! names the packs again that it relied on. So of two that meet at least one sees the other. Where the one that should have
+//! seen it died, the packs of a snapshot are in the store and in no index: a restore, a copy, a check, a repeated attempt and
+//! a prune name them again, by the packs' own headers (`tests/vaults/unnamed.rs`).
 //!
 //! Each cell names what makes the pair safe and, after the arrow, the test in `tests/vaults` that shows it.
 //!

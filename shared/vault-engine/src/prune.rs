@@ -22,6 +22,7 @@ use driver_api::Control;
 pub(crate) use self::execute::{plan, run};
 pub(crate) use self::marks::DIRECTORY as MARKS;
 pub use self::plan::{PRUNE_SCHEMA, PlannedPack, PrunePlan, RepackedPack, WaitingPack, WaitingReason};
+pub(crate) use self::survey::Survey;
 
 /// How to prune.
 #[derive(Clone, Copy)]

@@ -9,8 +9,9 @@ use std::slice;
 use std::sync::Arc;
 use std::thread;
 
-use driver_api::{BlobSpan, ContentRequest, ContentSink, Control, FileReader, ReadError, SnapshotReader};
+use driver_api::{BlobSpan, ContentRequest, ContentSink, Control, FileReader, NoControl, ReadError, SnapshotReader};
 use job_model::FailureCode;
+use parking_lot::RwLock;
 use vault_format::{BlobKind, Id, Snapshot, Tree, decode_tree};
 
 use self::trees::TreeCache;
@@ -18,6 +19,7 @@ use crate::error::chain;
 use crate::index::Index;
 use crate::locks::Lock;
 use crate::ranges::{Gaps, Wanted, read_all, read_blob};
+use crate::vault::Named;
 use crate::{Vault, VaultError};
 
 /// Most threads of one fetch.
@@ -26,11 +28,12 @@ const FETCH_THREADS_MAX: usize = 8;
 /// A snapshot in an open vault.
 pub struct Reader<'a> {
     vault: &'a Vault,
-    index: Arc<Index>,
+    /// Replaced when packs had to be named again.
+    index: RwLock<Arc<Index>>,
     root: Id,
     trees: TreeCache,
-    /// None where the vault cannot be written to.
-    _lock: Option<Lock>,
+    /// None where the vault cannot be written to, or somebody else keeps it.
+    lock: Option<Lock>,
 }
 
 impl<'a> Reader<'a> {
@@ -54,16 +57,48 @@ impl<'a> Reader<'a> {
             Err(error) => return Err(error),
         };
         let Snapshot { tree, .. } = vault.read_snapshot(id)?;
-        Ok(Self { vault, index: vault.load_index()?, root: tree, trees: TreeCache::default(), _lock: lock })
+        Ok(Self { vault, index: RwLock::new(vault.load_index()?), root: tree, trees: TreeCache::default(), lock })
     }
 
     /// Without a lock, for callers that hold one.
     pub(crate) fn with_index(vault: &'a Vault, index: Arc<Index>, root: Id) -> Self {
-        Self { vault, index, root, trees: TreeCache::default(), _lock: None }
+        Self { vault, index: RwLock::new(index), root, trees: TreeCache::default(), lock: None }
     }
 
-    pub(crate) const fn index(&self) -> &Arc<Index> {
-        &self.index
+    pub(crate) fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.index.read())
+    }
+
+    /// Does something with the index, and once more when something was missing in it and packs that have it could be
+    /// named again.
+    pub(crate) fn with_index_of_all<R>(
+        &self,
+        work: impl Fn(&Arc<Index>) -> Result<R, ReadError>,
+    ) -> Result<R, ReadError> {
+        let index = self.index();
+        let missing = match work(&index) {
+            Err(error @ ReadError::Missing { .. }) => error,
+            other => return other,
+        };
+        let mut current = self.index.write();
+        // One thread looks, those that wait for it take what it found.
+        if Arc::ptr_eq(&index, &current) {
+            if self.lock.is_none() {
+                return Err(missing);
+            }
+            match self.vault.name_what_is_needed(self.root, &NoControl) {
+                Ok(Named { packs: 1.., .. }) => *current = self.vault.load_index()?,
+                Ok(Named { packs: 0, .. }) => return Err(missing),
+                Err(error) => {
+                    let (vault, error) = (self.vault.location(), chain(&error));
+                    tracing::warn!(vault, error, "packs that are in no index could not be looked through");
+                    return Err(missing);
+                }
+            }
+        }
+        let index = Arc::clone(&current);
+        drop(current);
+        work(&index)
     }
 }
 
@@ -76,7 +111,7 @@ impl SnapshotReader for Reader<'_> {
         if let Some(tree) = self.trees.get(id) {
             return Ok((*tree).clone());
         }
-        let json = read_blob(self.vault, &self.index, BlobKind::Tree, id)?;
+        let json = self.with_index_of_all(|index| read_blob(self.vault, index, BlobKind::Tree, id))?;
         let tree = decode_tree(&json)
             .map_err(|error| ReadError::Damaged { what: format!("tree {id}"), problem: chain(&error) })?;
         self.trees.put(*id, Arc::new(tree.clone()), json.len());
@@ -84,12 +119,14 @@ impl SnapshotReader for Reader<'_> {
     }
 
     fn blob_length(&self, id: &Id) -> Result<u32, ReadError> {
-        let location = self.index.find(BlobKind::Data, id).next().ok_or(ReadError::Missing { id: *id })?;
-        Ok(location.blob.plain_length())
+        self.with_index_of_all(|index| {
+            let location = index.find(BlobKind::Data, id).next().ok_or(ReadError::Missing { id: *id })?;
+            Ok(location.blob.plain_length())
+        })
     }
 
     fn blob(&self, id: &Id) -> Result<Vec<u8>, ReadError> {
-        read_blob(self.vault, &self.index, BlobKind::Data, id)
+        self.with_index_of_all(|index| read_blob(self.vault, index, BlobKind::Data, id))
     }
 
     fn open<'a>(&'a self, content: &'a [Id]) -> FileReader<'a> {
@@ -102,18 +139,21 @@ impl SnapshotReader for Reader<'_> {
         sink: &dyn ContentSink,
         control: &dyn Control,
     ) -> Result<(), ReadError> {
-        let mut wanted = Vec::with_capacity(requests.iter().map(|request| request.spans.len()).sum());
-        for request in requests {
-            for span in &request.spans {
-                let location =
-                    self.index.find(BlobKind::Data, &span.id).next().ok_or(ReadError::Missing { id: span.id })?;
-                wanted.push(Wanted { location, note: (request.file, *span) });
+        let (index, wanted) = self.with_index_of_all(|index| {
+            let mut wanted = Vec::with_capacity(requests.iter().map(|request| request.spans.len()).sum());
+            for request in requests {
+                for span in &request.spans {
+                    let location =
+                        index.find(BlobKind::Data, &span.id).next().ok_or(ReadError::Missing { id: span.id })?;
+                    wanted.push(Wanted { location, note: (request.file, *span) });
+                }
             }
-        }
+            Ok((Arc::clone(index), wanted))
+        })?;
         let processors = thread::available_parallelism().map_or(2, NonZero::get);
         // Threads wait for the disk or for the file system's journal, and others have work meanwhile.
         let threads = (2 * processors).clamp(2, FETCH_THREADS_MAX);
-        read_all(self.vault, &self.index, wanted, Gaps::Short, threads, control, &|places, opened| {
+        read_all(self.vault, &index, wanted, Gaps::Short, threads, control, &|places, opened| {
             for Wanted { note: (file, BlobSpan { id, offset, length }), .. } in places {
                 if opened.plaintext.len() != *length as usize {
                     let problem = format!("it has {} bytes where {length} are wanted", opened.plaintext.len());

@@ -2,8 +2,10 @@
 
 mod confirm;
 mod create;
+mod current_index;
 mod open;
 mod snapshots;
+mod unnamed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use vault_format::{Config, Id, MasterKey};
 
 pub use self::snapshots::{DamagedFile, SnapshotListing, SnapshotSummary, recovery_point_tag};
 pub(crate) use self::snapshots::{RECOVERY_POINT_TAG, path as snapshot_path};
+pub(crate) use self::unnamed::Named;
 use crate::index::Index;
 use crate::locks::{Lock, Operation};
 use crate::store::Store;

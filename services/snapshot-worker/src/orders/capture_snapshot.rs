@@ -60,7 +60,7 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
     let base_tag = stream_base_tag(&order.order.job_id.to_string());
     let tags = [Some(&own_tag), order.base_of.as_ref().map(|_| &base_tag)];
     for (place, tag) in tags.into_iter().enumerate().filter_map(|(place, tag)| Some((place, tag?))) {
-        if let Some(committed) = vault.find_snapshot_by_tag(tag)? {
+        if let Some(committed) = vault.find_whole_snapshot_by_tag(tag, steering)? {
             tracing::info!(snapshot = %committed.id, "an earlier attempt had committed the recovery point");
             watch.end("open");
             tools.kept.recognised(order, committed.tree);

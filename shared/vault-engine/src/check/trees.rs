@@ -75,7 +75,9 @@ impl<'a> TreeWalk<'a> {
                 return Ok((Vec::new(), false));
             }
             // Whoever cannot be reached is not damaged.
-            Err(ReadError::Vault(source)) => return Err(not_read(source)),
+            Err(error @ (ReadError::Vault(_) | ReadError::Stopped)) => {
+                return Err(VaultError::of_read(error, || format!("tree {id}")));
+            }
             Err(error) => {
                 report.add(CheckFindingKind::TreeDamaged, format!("tree {id}"), chain(&error));
                 return Ok((Vec::new(), false));
@@ -107,12 +109,5 @@ impl<'a> TreeWalk<'a> {
             let subject = format!("{} blob {id}", kind.as_str());
             report.add(CheckFindingKind::BlobMissing, subject, "it is in no readable index");
         }
-    }
-}
-
-fn not_read(source: Box<dyn std::error::Error + Send + Sync>) -> VaultError {
-    match source.downcast::<VaultError>() {
-        Ok(error) => *error,
-        Err(other) => VaultError::Damaged { what: "a tree".to_owned(), problem: chain(other.as_ref()) },
     }
 }

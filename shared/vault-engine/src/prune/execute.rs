@@ -87,7 +87,7 @@ fn bring_back(
         }
         lock.verify()?;
         *packs_restored += found.len() as u64;
-        restore(vault, found)?;
+        vault.name_again(found)?;
         survey.refresh(vault, options.control)?;
     }
 }
@@ -113,7 +113,7 @@ fn heal_index(vault: &Vault, lock: &Lock) -> Result<u64, VaultError> {
     });
     let recovered: Vec<IndexedPack> = recovered.collect();
     lock.verify()?;
-    restore(vault, recovered)?;
+    vault.name_again(recovered)?;
     let mut healed = 0;
     for file in files {
         // It may have been read badly once, or put right since.
@@ -125,16 +125,6 @@ fn heal_index(vault: &Vault, lock: &Lock) -> Result<u64, VaultError> {
     }
     vault.store().barrier().map_err(|error| error.when("remove damaged indexes"))?;
     Ok(healed)
-}
-
-fn restore(vault: &Vault, packs: Vec<IndexedPack>) -> Result<(), VaultError> {
-    tracing::warn!(
-        vault = vault.location(),
-        packs = packs.len(),
-        "snapshots need packs that no index names; named again"
-    );
-    index_files::write(vault.store(), vault.key(), vault.surroundings(), packs)?;
-    Ok(())
 }
 
 fn prepare(vault: &Vault, options: &PruneOptions<'_>, lock: Lock, survey: Survey) -> Result<Prepared, VaultError> {
@@ -280,7 +270,7 @@ fn mark(
         let left: HashSet<Id> = planned.chain(plan.repack.iter().map(|planned| planned.pack)).collect();
         let back = headers(vault, survey, &left);
         report.packs_restored += back.len() as u64;
-        return restore(vault, back);
+        return vault.name_again(back);
     }
     let named: HashSet<Id> = survey.index.packs().iter().map(|pack| pack.id).collect();
     let unnamed: HashSet<Id> = survey.stored.keys().copied().filter(|pack| !named.contains(pack)).collect();
@@ -340,13 +330,7 @@ fn repack(
                 tracing::error!(vault = vault.location(), pack = %pack.id, error = chain(&error), "not packed anew");
                 report.packs_unreadable.push(pack.id.to_hex());
             }
-            Err(ReadError::Vault(source)) => {
-                return Err(match source.downcast::<VaultError>() {
-                    Ok(error) => *error,
-                    Err(other) => unknown(chain(other.as_ref())),
-                });
-            }
-            Err(other) => return Err(unknown(chain(&other))),
+            Err(other) => return Err(VaultError::of_read(other, || format!("pack {}", pack.id))),
         }
     }
     report.bytes_repacked = writer.finish_repack()?.bytes_stored;

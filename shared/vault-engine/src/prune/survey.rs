@@ -19,14 +19,15 @@ use crate::{Vault, VaultError};
 const THREADS_MAX: usize = 8;
 
 /// See the module.
-pub(super) struct Survey {
+#[derive(Default)]
+pub(crate) struct Survey {
     pub(super) index: Arc<Index>,
     /// Packs in the store with their lengths.
     pub(super) stored: HashMap<Id, u64>,
     /// All blobs that snapshots need.
     pub(super) needed: HashSet<(BlobKind, Id)>,
     /// Those of them that are in no pack which the index names and the store has.
-    pub(super) missing: HashSet<(BlobKind, Id)>,
+    pub(crate) missing: HashSet<(BlobKind, Id)>,
     /// Snapshots that were looked through.
     pub(super) snapshots: HashSet<Id>,
 }
@@ -34,26 +35,30 @@ pub(super) struct Survey {
 impl Survey {
     /// Looks at everything.
     pub(super) fn make(vault: &Vault, control: &dyn Control) -> Result<Self, VaultError> {
-        let mut survey = Self {
-            index: Arc::default(),
-            stored: HashMap::new(),
-            needed: HashSet::new(),
-            missing: HashSet::new(),
-            snapshots: HashSet::new(),
-        };
+        let mut survey = Self::default();
         survey.refresh(vault, control)?;
         Ok(survey)
+    }
+
+    /// Looks at what the snapshot below this root needs.
+    pub(crate) fn below(vault: &Vault, root: Id, control: &dyn Control) -> Result<Self, VaultError> {
+        let mut survey = Self::default();
+        survey.take_stock(vault)?;
+        survey.look_below(vault, vec![root], control)?;
+        Ok(survey)
+    }
+
+    /// Looks again at what was missing, when packs were named.
+    pub(crate) fn look_again(&mut self, vault: &Vault, control: &dyn Control) -> Result<(), VaultError> {
+        self.take_stock(vault)?;
+        self.look_below(vault, Vec::new(), control)
     }
 
     /// Looks at what has changed: the packs, the index as it is now, and new snapshots. The snapshots come last, until
     /// there is no new one: so whatever the index names and they do not need is of a writer who has none yet.
     pub(super) fn refresh(&mut self, vault: &Vault, control: &dyn Control) -> Result<(), VaultError> {
         loop {
-            let listed = vault.store().list("data").map_err(|error| error.when("list the packs"))?;
-            self.stored = listed.into_iter().filter_map(|file| Some((file.name.parse().ok()?, file.size))).collect();
-            // The old one goes first: two of them may be more than the machine has.
-            self.index = Arc::default();
-            self.index = vault.load_index()?;
+            self.take_stock(vault)?;
             if let Some(file) = self.index.damaged().first() {
                 let problem = &file.problem;
                 return Err(unknown(format!("`{}`: {problem}, which the next prune tries to make anew", file.path)));
@@ -65,14 +70,10 @@ impl Survey {
             let new = listing.readable.into_iter().filter(|snapshot| self.snapshots.insert(snapshot.id));
             let new: Vec<Id> = new.map(|snapshot| snapshot.tree).collect();
             let none_new = new.is_empty();
-            // A tree that was in no index may be in one now, and nobody has looked below it.
-            let trees = self.missing.drain().filter(|(kind, _)| *kind == BlobKind::Tree).map(|(_, id)| id);
-            let trees: Vec<Id> = trees.chain(new).collect();
-            for id in &trees {
-                self.needed.remove(&(BlobKind::Tree, *id));
-            }
-            self.walk(vault, trees, control)?;
-            self.find_out_what_is_missing();
+            self.look_below(vault, new, control).map_err(|error| match error {
+                VaultError::Damaged { what, problem } => unknown(format!("{what}: {problem}")),
+                other => other,
+            })?;
             if none_new {
                 return Ok(());
             }
@@ -80,14 +81,33 @@ impl Survey {
         }
     }
 
-    fn find_out_what_is_missing(&mut self) {
+    /// The packs, and the index as it is now.
+    fn take_stock(&mut self, vault: &Vault) -> Result<(), VaultError> {
+        let listed = vault.store().list("data").map_err(|error| error.when("list the packs"))?;
+        self.stored = listed.into_iter().filter_map(|file| Some((file.name.parse().ok()?, file.size))).collect();
+        // The old one goes first: two of them may be more than the machine has.
+        self.index = Arc::default();
+        self.index = vault.load_index()?;
+        Ok(())
+    }
+
+    /// Looks below these roots, and below trees that were missing: one that was in no index may be in one now, and nobody
+    /// has looked below it.
+    fn look_below(&mut self, vault: &Vault, roots: Vec<Id>, control: &dyn Control) -> Result<(), VaultError> {
+        let trees = self.missing.drain().filter(|(kind, _)| *kind == BlobKind::Tree).map(|(_, id)| id);
+        let trees: Vec<Id> = trees.chain(roots).collect();
+        for id in &trees {
+            self.needed.remove(&(BlobKind::Tree, *id));
+        }
+        self.walk(vault, trees, control)?;
         let (index, stored) = (&self.index, &self.stored);
         let missing = self.needed.iter().filter(|(kind, id)| locate(index, stored, *kind, id).is_none());
         self.missing = missing.copied().collect();
+        Ok(())
     }
 
     /// Packs that no index names and that have what is missing, by their own headers.
-    pub(super) fn find_missing(&self, vault: &Vault) -> Vec<IndexedPack> {
+    pub(crate) fn find_missing(&self, vault: &Vault) -> Vec<IndexedPack> {
         if self.missing.is_empty() {
             return Vec::new();
         }
@@ -137,10 +157,7 @@ impl Survey {
                 Ok(())
             });
             (level, self.needed) = below.into_inner();
-            read.map_err(|error| match error {
-                ReadError::Stopped => VaultError::Stopped,
-                other => unknown(chain(&other)),
-            })?;
+            read.map_err(|error| VaultError::of_read(error, || "a tree of the vault".to_owned()))?;
         }
         Ok(())
     }

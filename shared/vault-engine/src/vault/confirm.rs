@@ -8,7 +8,6 @@
 //! began before works still.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use driver_api::ReadError;
 use vault_format::{BlobKind, Id, IndexedPack, NodeKind, decode_tree};
@@ -54,12 +53,6 @@ impl Vault {
             packs.push(IndexedPack { id: pack.id, blobs });
         }
         self.name_again(packs)
-    }
-
-    fn name_again(&self, packs: Vec<IndexedPack>) -> Result<(), VaultError> {
-        tracing::info!(vault = self.location, packs = packs.len(), "packs that a prune took out are needed again");
-        index_files::write(self.store(), &self.key, &self.surroundings, packs)?;
-        Ok(())
     }
 
     /// The writer's own packs that are in the index no more. A prune that looked after they were put into the index and
@@ -130,43 +123,6 @@ impl Vault {
             Err(StoreError::NotFound { .. } | StoreError::Short { .. }) => Err(pruned(format!("pack `{path}`"))),
             Err(error) => Err(error.when("look at a pack")),
         }
-    }
-
-    /// The index as it is now; loaded again only when index files came or went.
-    pub(crate) fn load_index(&self) -> Result<Arc<Index>, VaultError> {
-        /// A prune replaces index files once; only many of them in a row could get in the way so often.
-        const TRIES: u32 = 10;
-        let mut cached = self.index.lock();
-        let mut names = index_files::names(self)?;
-        for _ in 0..TRIES {
-            // A damaged one may have been put right under the same name.
-            if let Some(index) = cached.as_ref().filter(|index| *index.files() == names && index.damaged().is_empty()) {
-                return Ok(Arc::clone(index));
-            }
-            // A listing that is made while files are replaced may show neither the old ones nor the new; the next one
-            // then shows the new.
-            let again = index_files::names(self)?;
-            if again != names {
-                names = again;
-                continue;
-            }
-            // The old one goes first: two of them may be more than the machine has.
-            *cached = None;
-            let index = Arc::new(Index::load(self.store(), &self.key, names.clone())?);
-            let after = index_files::names(self)?;
-            if names.is_subset(&after) {
-                for file in index.damaged() {
-                    tracing::error!(vault = self.location, path = file.path, problem = file.problem, "damaged file");
-                }
-                *cached = Some(Arc::clone(&index));
-                return Ok(index);
-            }
-            names = after;
-        }
-        Err(VaultError::Damaged {
-            what: "the vault's index".to_owned(),
-            problem: format!("it was replaced {TRIES} times while it was read; try again"),
-        })
     }
 }
 

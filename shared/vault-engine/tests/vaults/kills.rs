@@ -24,17 +24,21 @@ use crate::support::{Workshop, capture, read_files, surroundings};
 const PROCESSES: usize = 4;
 /// So many of them at least must have been killed while they worked.
 const WORKING_MIN: usize = 5;
-/// How long one lives at least: until it has opened its vaults.
-const LIFE_MIN: Duration = Duration::from_millis(300);
-/// How long one lives at most.
+/// So many captures at least must have been acknowledged.
+const CAPTURED_MIN: usize = 3;
+/// How long one lives at most, once all have opened their vaults.
 const LIFE_MAX: Duration = Duration::from_millis(2000);
+/// How long that may take, on a machine that has other work.
+const OPEN_WITHIN: Duration = Duration::from_secs(120);
+/// Between two looks at it.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
 }
 
 /// Kills its processes, however the test ends.
-struct Processes(Vec<(Instant, Role, Child)>);
+struct Processes(Vec<(Duration, Role, Child)>);
 
 impl Drop for Processes {
     fn drop(&mut self) {
@@ -48,15 +52,21 @@ impl Drop for Processes {
 impl Processes {
     /// One round: some processes begin at once, and each is killed at its own instant.
     fn run(workshop: &Workshop, roles: Vec<(Role, u64, Duration)>) {
-        let begun = Instant::now();
-        let started = roles.into_iter().map(|(role, first, life)| (begun + life, role, start(workshop, role, first)));
+        let started = roles.iter().map(|(role, first, life)| (*life, *role, start(workshop, *role, *first)));
         let mut processes = Self(started.collect());
-        processes.0.sort_by_key(|(end, ..)| *end);
-        for (end, role, child) in &mut processes.0 {
+        processes.0.sort_by_key(|(life, ..)| *life);
+        let journal = Journal::new(workshop.dir.path());
+        let begun = Instant::now();
+        while !roles.iter().all(|(_, first, _)| journal.is_at_work(*first)) {
+            assert!(begun.elapsed() < OPEN_WITHIN, "the processes do not open their vaults");
+            thread::sleep(LOOK_AGAIN);
+        }
+        let begun = Instant::now();
+        for (life, role, child) in &mut processes.0 {
             // The instant itself is what is drawn; there is nothing to wait for.
-            thread::sleep(end.saturating_duration_since(Instant::now()));
+            thread::sleep(life.saturating_sub(begun.elapsed()));
             let ended = child.try_wait().unwrap();
-            let failures = Journal::new(workshop.dir.path()).read().failures;
+            let failures = journal.read().failures;
             assert!(ended.is_none(), "{role:?} ended by itself: {failures:#?}");
             child.kill().unwrap();
             child.wait().unwrap();
@@ -116,33 +126,32 @@ fn assert_nothing_is_left_over(workshop: &Workshop, side: Side, vault: &Vault, c
 fn processes_that_are_killed_at_any_instant_lose_nothing_that_was_acknowledged() {
     let seed = number("HOLDFAST_KILLS_SEED", 1);
     let time = Duration::from_secs(number("HOLDFAST_KILLS_SECONDS", 12));
-    let with_prunes = number("HOLDFAST_KILLS_PRUNES", 0) == 1;
     println!("HOLDFAST_KILLS_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let workshop = Workshop::new();
     for side in [Side::Here, Side::There] {
         workshop.create(side.name());
     }
+    let captured = || Journal::new(workshop.dir.path()).read().acknowledged(Side::Here);
     let begun = Instant::now();
     let (mut rounds, mut left_at_work) = (0_u64, 0);
     // A machine that has little time for it gets more of it.
-    while begun.elapsed() < time || (left_at_work < WORKING_MIN && begun.elapsed() < 5 * time) {
+    while begun.elapsed() < time
+        || ((left_at_work < WORKING_MIN || captured() < CAPTURED_MIN) && begun.elapsed() < 15 * time)
+    {
         rounds += 1;
         let mut roles = vec![Role::Capture];
         while roles.len() < PROCESSES {
             let role = *Role::ALL.choose(&mut random).unwrap();
-            // Prunes beside writers that are killed show an open defect now and then; the long run has them.
-            if !with_prunes && matches!(role, Role::PruneHere | Role::PruneThere) {
-                continue;
-            }
             // Two copies of one recovery point would be two snapshots, which is right and hard to judge.
             if role == Role::Capture || !roles.contains(&role) {
                 roles.push(role);
             }
         }
         let drawn = roles.into_iter().zip(0_u64..);
-        let drawn = drawn
-            .map(|(role, place)| (role, rounds * 1_000_000 + place * 10_000, random.random_range(LIFE_MIN..LIFE_MAX)));
+        let drawn = drawn.map(|(role, place)| {
+            (role, rounds * 1_000_000 + place * 10_000, random.random_range(Duration::ZERO..LIFE_MAX))
+        });
         Processes::run(&workshop, drawn.collect());
         let context = format!("seed {seed}, round {rounds}");
         for side in [Side::Here, Side::There] {
@@ -157,14 +166,11 @@ fn processes_that_are_killed_at_any_instant_lose_nothing_that_was_acknowledged()
         workshop.restic_agrees(side.name());
         workshop.rustic_agrees(side.name());
     }
-    let deeds = Journal::new(workshop.dir.path()).read().points;
-    let count = |side, is: fn(&journal::Known) -> bool| {
-        deeds.iter().filter(|((at, _), known)| *at == side && is(known)).count()
-    };
-    let (captured, copied) = (count(Side::Here, |known| known.committed), count(Side::There, |known| known.committed));
-    let forgotten = count(Side::Here, |known| known.forgotten);
+    let deeds = Journal::new(workshop.dir.path()).read();
+    let (captured, copied) = (deeds.acknowledged(Side::Here), deeds.acknowledged(Side::There));
+    let forgotten = deeds.points.iter().filter(|((at, _), known)| *at == Side::Here && known.forgotten).count();
     println!(
         "{rounds} rounds: {captured} captured, {copied} copied, {forgotten} forgotten, {left_at_work} killed at work"
     );
-    assert!(captured > 2 && left_at_work >= WORKING_MIN, "the kills met nobody at work");
+    assert!(captured >= CAPTURED_MIN && left_at_work >= WORKING_MIN, "the kills met nobody at work");
 }

@@ -21,3 +21,4 @@ mod scrubbing;
 mod streams;
 mod support;
 mod turns;
+mod unnamed;

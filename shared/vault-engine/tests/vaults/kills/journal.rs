@@ -63,6 +63,15 @@ impl Journal {
         file.write_all(format!("{}\n", line.replace('\n', " ")).as_bytes()).unwrap();
     }
 
+    /// A process has opened its vaults and begins; `first` is its number.
+    pub(crate) fn begin(&self, first: u64) {
+        fs::write(self.0.with_extension(first.to_string()), "").unwrap();
+    }
+
+    pub(crate) fn is_at_work(&self, first: u64) -> bool {
+        self.0.with_extension(first.to_string()).exists()
+    }
+
     pub(crate) fn note(&self, side: Side, deed: Deed, number: u64) {
         self.append(&format!("{} {deed:?} {number}", side.name()));
     }
@@ -94,6 +103,11 @@ impl Journal {
 }
 
 impl Deeds {
+    /// How many recovery points of a vault were acknowledged, forgotten ones included.
+    pub(crate) fn acknowledged(&self, side: Side) -> usize {
+        self.points.iter().filter(|((at, _), known)| *at == side && known.committed).count()
+    }
+
     /// Numbers of the recovery points of a vault that were acknowledged and that nobody has begun to forget.
     pub(crate) fn certain(&self, side: Side) -> Vec<u64> {
         let of_side = self.points.iter().filter(|((at, _), _)| *at == side);
