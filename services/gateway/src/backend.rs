@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use job_bus::{Bus, Publish, QueryError, StartAt};
 use job_events::subjects::{self, Service};
 use job_events::{Answer, Envelope, Fact, Query, Request, RequestAccepted, RequestRejected};
+use job_model::validation::REQUEST_EXPIRED;
 use job_model::{AccountId, Arn, JobId, Region};
 use parking_lot::Mutex;
 use service_host::{Clock, Ids};
@@ -24,6 +25,8 @@ const SOURCE: &str = "/holdfast/gateway";
 const FRESH_MS: u64 = 2_000;
 /// How long a service may take to say that it is there.
 const PING: Duration = Duration::from_secs(2);
+/// How much longer an answer is waited for than a service may take to decide: its way back.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// Wait before a watch that broke off is begun again.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -142,6 +145,8 @@ impl Backend {
         envelope.account = Some(behalf.account.clone());
         envelope.principal = Some(behalf.principal.clone());
         envelope.idempotency_token = token.map(str::to_owned);
+        // Whoever was told that it was not done relies on that: nobody does it later.
+        envelope.expiry_time = Some(self.clock.now() + self.timeout);
         envelope.traceparent.clone_from(&behalf.traceparent);
         let publish = Publish {
             subject: subjects::request(&behalf.region, service, request.name()),
@@ -159,7 +164,7 @@ impl Backend {
             tracing::warn!(error = %service_host::error_chain(&error), "a request was not sent");
             Fault::unavailable("the bus does not take requests at the moment; try again")
         })?;
-        match tokio::time::timeout(self.timeout, answered).await {
+        match tokio::time::timeout(self.timeout + ANSWERED_WITHIN, answered).await {
             Ok(Ok(Ok(accepted))) => {
                 self.heard(link, service);
                 Ok(accepted)
@@ -180,7 +185,7 @@ impl Backend {
         }
     }
 
-    /// Nothing is sent to a service that is not there: it would be done later, when nobody expects it any more.
+    /// Nothing is sent to a service that is not there: the answer is known at once.
     async fn ping(&self, link: &Link, region: &Region, service: Service) -> Result<(), Fault> {
         let last = slot(service).map_or(0, |slot| link.heard[slot].load(Ordering::Relaxed));
         if last > 0 && self.clock.elapsed_ms().saturating_sub(last) < FRESH_MS {
@@ -260,6 +265,11 @@ fn deliver(waiting: &Waiting, subject: &str, payload: &[u8]) {
     let Ok(fact) = envelope.fact() else { return };
     let (id, answer) = match fact {
         Fact::RequestAccepted(accepted) => (accepted.request_id.clone(), Ok((accepted, envelope.time))),
+        // The same request came before, with less time; the answer to this one follows.
+        Fact::RequestRejected(rejected) if rejected.code == REQUEST_EXPIRED => {
+            tracing::warn!(request.id = rejected.request_id, message = rejected.message, "a request came too late");
+            return;
+        }
         Fact::RequestRejected(rejected) => (rejected.request_id.clone(), Err(rejected)),
         _ => return,
     };

@@ -45,7 +45,8 @@ mod verdict_reached;
 
 use std::collections::BTreeMap;
 
-use job_events::{DecodeError, Envelope, Fact, Request, RequestAccepted, RequestRejected};
+use jiff::Timestamp;
+use job_events::{DecodeError, Envelope, Fact, Request, RequestAccepted, RequestRejected, expired};
 use job_model::{Arn, Region};
 
 use crate::decide::{Accepted, Caller, Refusal, Step, issue};
@@ -62,6 +63,8 @@ pub(crate) struct Incoming {
     pub(crate) request_id: String,
     /// On whose behalf.
     pub(crate) caller: Caller,
+    /// Until when it may be carried out.
+    pub(crate) expiry_time: Option<Timestamp>,
     /// What it asks for, or why that cannot be read.
     pub(crate) request: Result<Request, Unreadable>,
 }
@@ -95,6 +98,7 @@ impl Incoming {
                     caller,
                     key: format!("{}#{}", envelope.source, envelope.id),
                     request_id: envelope.id.clone(),
+                    expiry_time: envelope.expiry_time,
                     request: envelope.request().map_err(Unreadable::from),
                 };
                 (incoming, Some(envelope))
@@ -102,7 +106,8 @@ impl Incoming {
             Err(error) => {
                 let request_id = id_in(payload).unwrap_or_default();
                 let caller = Caller { region: Some(region.clone()), ..Caller::default() };
-                (Self { region, key: token.to_owned(), request_id, caller, request: Err(error.into()) }, None)
+                let request = Err(error.into());
+                (Self { region, key: token.to_owned(), request_id, caller, expiry_time: None, request }, None)
             }
         }
     }
@@ -124,7 +129,13 @@ pub(crate) fn request(step: &mut Step<'_>, incoming: &Incoming) {
     step.caller = incoming.caller.clone();
     let answered = step.state.answers.get(&incoming.key).and_then(|row| row.fact().ok());
     let fact = answered.unwrap_or_else(|| {
-        let fact = match token::recall(step, incoming).unwrap_or_else(|| decide(step, incoming)) {
+        let (answer, is_final) = match (token::recall(step, incoming), expired(incoming.expiry_time, step.now)) {
+            (Some(answer), _) => (answer, true),
+            // Not the answer to the same request when it is sent again with more time.
+            (None, Some(message)) => (Err(Refusal::expired(message)), false),
+            (None, None) => (decide(step, incoming), true),
+        };
+        let fact = match answer {
             Ok(accepted) => {
                 token::remember(step, incoming, &accepted);
                 Fact::from(RequestAccepted {
@@ -145,7 +156,9 @@ pub(crate) fn request(step: &mut Step<'_>, incoming: &Incoming) {
                 })
             }
         };
-        remember(step, incoming.key.clone(), &fact, None);
+        if is_final {
+            remember(step, incoming.key.clone(), &fact, None);
+        }
         fact
     });
     let region = incoming.region.clone();

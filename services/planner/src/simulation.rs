@@ -128,6 +128,7 @@ impl World {
             key: format!("sim#{id}"),
             request_id: id,
             request: Ok(request),
+            expiry_time: None,
             caller: crate::decide::Caller::default(),
         };
         let before = self.said.len();

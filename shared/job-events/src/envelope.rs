@@ -49,6 +49,10 @@ pub struct Envelope {
     /// The token of a request: the same token with the same content is the same request, whatever its id.
     #[serde(default, rename = "idempotencytoken", skip_serializing_if = "Option::is_none")]
     pub idempotency_token: Option<String>,
+    /// Until when a request may be carried out; CloudEvents' extension of this name. Whoever has decided nothing about it by
+    /// then refuses it. Absent: it waits for as long as it takes.
+    #[serde(default, rename = "expirytime", skip_serializing_if = "Option::is_none")]
+    pub expiry_time: Option<Timestamp>,
     /// The payload.
     pub data: serde_json::Value,
 }
@@ -100,6 +104,17 @@ impl DecodeError {
     }
 }
 
+/// Why a request with this expiry time may not be carried out any more, for its sender; none while it may.
+#[must_use]
+pub fn expired(expiry_time: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let expiry = expiry_time.filter(|expiry| *expiry < now)?;
+    let late = now.duration_since(expiry).as_secs_f64();
+    Some(format!(
+        "the request expired {late:.1} s before it was looked at, so nothing was done; send it again, and compare the clocks \
+         of its sender and of this machine ({now}) if this happens to each one"
+    ))
+}
+
 impl Envelope {
     /// An envelope around a payload.
     #[must_use]
@@ -120,6 +135,7 @@ impl Envelope {
             account: None,
             principal: None,
             idempotency_token: None,
+            expiry_time: None,
             data,
         }
     }

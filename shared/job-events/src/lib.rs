@@ -18,7 +18,7 @@ mod request;
 pub mod subjects;
 
 pub use assignment::*;
-pub use envelope::{DecodeError, Envelope};
+pub use envelope::{DecodeError, Envelope, expired};
 pub use fact::*;
 pub use message::{Family, Message};
 pub use order::*;

@@ -24,6 +24,8 @@ pub const MISSING_PARAMETER_VALUE: &str = "MissingParameterValueException";
 pub const LIMIT_EXCEEDED: &str = "LimitExceededException";
 /// AWS's name for a request that does not fit the state of what it is about.
 pub const INVALID_REQUEST: &str = "InvalidRequestException";
+/// AWS's name for a request that was looked at too late.
+pub const REQUEST_EXPIRED: &str = "RequestExpired";
 
 /// Why something was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

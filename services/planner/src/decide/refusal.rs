@@ -58,6 +58,11 @@ impl Refusal {
         Self::new("InvalidParameterValueException", field, message)
     }
 
+    /// A request that was looked at too late.
+    pub(crate) fn expired(message: impl Into<String>) -> Self {
+        Self::new(job_model::validation::REQUEST_EXPIRED, "expirytime", message)
+    }
+
     /// A value that has to be there.
     pub(crate) fn missing(field: &str, message: impl Into<String>) -> Self {
         Self::new("MissingParameterValueException", field, message)

@@ -36,9 +36,20 @@ fn caller(account: &str, region: &str) -> Caller {
 /// Sends a request on somebody's behalf, with an id of its own.
 fn send(world: &mut World, caller: Caller, request: impl Into<Request>) -> Fact {
     let id = format!("api-{}", world.said.len());
+    send_until(world, caller, request, &id, None)
+}
+
+/// The same with an id and an expiry time.
+fn send_until(
+    world: &mut World,
+    caller: Caller,
+    request: impl Into<Request>,
+    id: &str,
+    expiry_time: Option<jiff::Timestamp>,
+) -> Fact {
     let region = caller.region.clone().unwrap();
-    let key = format!("api#{id}");
-    let incoming = Incoming { region, key, request_id: id.clone(), caller, request: Ok(request.into()) };
+    let (key, request_id) = (format!("api#{id}"), id.to_owned());
+    let incoming = Incoming { region, key, request_id, caller, expiry_time, request: Ok(request.into()) };
     world.step(|step| handlers::request(step, &incoming));
     let told = world.said.iter().rev().find_map(|out| match out {
         Out::Fact { fact, .. } => match fact.as_ref() {
@@ -101,6 +112,27 @@ fn lock(vault: &Arn, min: Option<u32>, max: Option<u32>, days: Option<u32>) -> P
 
 fn delete(point: &Arn) -> DeleteRecoveryPoint {
     DeleteRecoveryPoint { recovery_point: point.clone(), vault: None }
+}
+
+#[test]
+fn a_request_that_comes_too_late_is_not_done_and_with_more_time_it_is() {
+    let mut s = scene();
+    with_places(&mut s.world);
+    let second = SignedDuration::from_secs(1);
+    let (late, in_time) = (Some(s.world.now - second), Some(s.world.now + second));
+    let ask = |world: &mut World, expiry| send_until(world, caller(OURS, EUROPE), new_vault("late"), "once", expiry);
+
+    let told = refused(ask(&mut s.world, late));
+    assert_eq!((told.code.as_str(), told.field.as_str()), ("RequestExpired", "expirytime"));
+    assert!(told.message.contains("expired 1.0 s before it was looked at, so nothing was done"), "{}", told.message);
+    let vaults = |world: &World| world.state.vaults.values().filter(|vault| vault.name == "late").count();
+    assert_eq!(vaults(&s.world), 0);
+
+    // The same request again, with more time; and once more, when it is done already.
+    let made = accepted(ask(&mut s.world, in_time));
+    assert_eq!(vaults(&s.world), 1);
+    assert_eq!(accepted(ask(&mut s.world, late)), made);
+    assert_eq!(vaults(&s.world), 1);
 }
 
 #[test]

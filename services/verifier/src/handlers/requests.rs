@@ -2,7 +2,7 @@
 //! is wrong; a repeated request, or a token that came before with the same content, gets the answer it got.
 
 use jiff::Timestamp;
-use job_events::{Envelope, Fact, Request, RequestAccepted};
+use job_events::{Envelope, Fact, Request, RequestAccepted, expired};
 use job_model::{AccountId, Region};
 use message_ledger::Ledger;
 use state_store::{StoreError, Tx};
@@ -89,6 +89,11 @@ pub(crate) fn handle(tx: &mut Tx<'_>, rules: &Rules, asked: &Asked<'_>) -> Resul
             Some(fact) => rules.speaker.say_answer(tx, asked.region, &envelope.id, &fact, asked.now),
             None => Ok(()),
         };
+    }
+    if let Some(message) = expired(envelope.expiry_time, asked.now) {
+        // Neither seen nor answered for good: the same request may be sent again with more time.
+        let refusal = Refusal { code: job_model::validation::REQUEST_EXPIRED, field: "expirytime".to_owned(), message };
+        return rules.speaker.answer(tx, asked.region, &envelope.id, Err(refusal), asked.now);
     }
     Ledger::mark_seen(tx, &inbox_id, asked.now)?;
     let answer = match envelope.request() {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use job_events::{
-    Answer, DeleteRestoreTestingPlan, Envelope, Fact, PutRestoreTestingPlan, Query, RequestRejected, RunRestoreTest,
+    Answer, DeleteRestoreTestingPlan, Envelope, Fact, PutRestoreTestingPlan, Query, Request, RequestRejected,
+    RunRestoreTest,
 };
 use job_model::{PointAlgorithm, ProtectedResourceConditions, ResourceType, RestoreTestingSelection};
 use vault_engine::Profiles;
@@ -46,6 +47,24 @@ pub(crate) fn rejected(fact: Fact) -> RequestRejected {
         Fact::RequestRejected(rejected) => rejected,
         other => panic!("`{}` instead of a rejection", other.name()),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_too_late_is_not_done_and_with_more_time_it_is() {
+    let mut world = World::new().await;
+    world.start(Profiles::default(), HOUR).await;
+    let request = Request::from(put(&["*"]));
+    let data = request.to_value().unwrap();
+    let mut envelope = Envelope::new("late".to_owned(), "/test".to_owned(), request.event_type(), instant(), data);
+    envelope.expiry_time = Some(instant() - jiff::SignedDuration::from_secs(2));
+    let refusal = rejected(world.ask_with(&request, &envelope).await);
+    assert_eq!((refusal.code.as_str(), refusal.field.as_str()), ("RequestExpired", "expirytime"));
+    assert!(refusal.message.contains("nothing was done"), "{}", refusal.message);
+
+    envelope.expiry_time = Some(instant() + jiff::SignedDuration::from_secs(60));
+    let answer = world.ask_as("late again".to_owned(), &request, &envelope).await;
+    assert!(matches!(&answer, Fact::RequestAccepted(a) if a.result.as_deref() == Some("proof")), "{answer:?}");
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
