@@ -1,6 +1,7 @@
 //! Poly1305 of long texts, eight blocks at a time, where the processor multiplies eight numbers of 52 bits at once
-//! (AVX-512 IFMA). Everything in a vault is authenticated with it, and this takes a quarter of the time of what the library
-//! has. Short texts and other processors are the library's.
+//! (AVX-512 IFMA). Everything that is read from a vault is authenticated with it, and this takes a quarter of the time of what
+//! the library has. Short texts, other processors, everything that is written and every tag that does not fit are the
+//! library's.
 //!
 //! Numbers modulo `2^130 - 5` are kept in three limbs of 44, 44 and 42 bits.
 
