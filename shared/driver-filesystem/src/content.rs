@@ -30,6 +30,11 @@ impl<'a> Content<'a> {
         Ok(Self { file, size, extents, zeros })
     }
 
+    /// Its length in bytes.
+    pub(crate) const fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Whether all of the span is a hole, so that nothing is read to compare it.
     pub(crate) fn is_hole(&self, span: &BlobSpan) -> bool {
         let length = u64::from(span.length);

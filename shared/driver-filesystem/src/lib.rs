@@ -68,6 +68,18 @@ impl FilesystemDriver {
     pub const fn new() -> Self {
         Self
     }
+
+    /// As [`Driver::restore`], but of a file that is there already only the chunks that differ are written, into the file
+    /// itself. For trees that are nothing until they are whole, as a database's: a restore that is cut short leaves files
+    /// that are partly old. So that nobody takes them for the old tree or the new one, the file `last` is moved away
+    /// before the first of them is changed, and is the last to be put in place. What is damaged in the vault is found
+    /// before that.
+    ///
+    /// # Errors
+    /// As [`Driver::restore`].
+    pub fn restore_in_place(&self, request: &RestoreRequest<'_>, last: &str) -> Result<Restored, DriverError> {
+        restore::run(request, Some(last))
+    }
 }
 
 impl Driver for FilesystemDriver {
@@ -98,7 +110,7 @@ impl Driver for FilesystemDriver {
     }
 
     fn restore(&self, request: RestoreRequest<'_>) -> Result<Restored, DriverError> {
-        restore::run(&request)
+        restore::run(&request, None)
     }
 
     fn staging(&self, request: &RestoreRequest<'_>) -> PathBuf {

@@ -6,15 +6,17 @@ mod destination;
 mod fetch;
 mod findings;
 mod metadata;
+mod patch;
 mod place;
 mod target;
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use driver_api::{DriverError, RestoreRequest, Restored, write_back_while};
+use driver_api::{BlobSpan, DriverError, RestoreRequest, Restored, write_back_while};
 use job_model::{OverwritePolicy, PhaseTiming, Progress};
 use sha2::{Digest, Sha256};
 
@@ -30,8 +32,9 @@ pub(crate) use target::{Target, open_beneath};
 /// Between two times that what was written is brought to the disk. Making files waits for the journal meanwhile.
 const WRITE_BACK_PAUSE: Duration = Duration::from_millis(700);
 
-/// Restores a tree.
-pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError> {
+/// Restores a tree. With `last`, files that are there are changed where they lie; see
+/// [`crate::FilesystemDriver::restore_in_place`].
+pub(crate) fn run(request: &RestoreRequest<'_>, last: Option<&str>) -> Result<Restored, DriverError> {
     let mut phases = Phases { request, began: (request.elapsed_ms)(), done: Vec::new() };
     if request.control.is_stopped() {
         return Err(DriverError::Stopped);
@@ -42,15 +45,20 @@ pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError>
         phases.end("plan");
         return Ok(Restored { location: request.target.to_owned(), findings: Vec::new(), phases: phases.done });
     };
+    let in_place = last.is_some() && !destination.is_new();
+    let last = last.filter(|_| in_place).and_then(|path| plan.entries.iter().position(|e| e.path == path.as_bytes()));
     let mut work = Work {
         request,
+        in_place,
+        last,
+        patches: HashMap::new(),
         target: &destination.target,
         policy: destination.policy,
         staged: destination.is_new(),
         key: &key,
         zeros: ZeroChunks::default(),
         findings: Findings::default(),
-        actions: decide::decide(&plan, &destination.target, destination.policy)?,
+        actions: decide::decide(&plan, &destination.target, destination.policy, in_place)?,
         plan,
     };
     if destination.is_new() {
@@ -72,6 +80,7 @@ pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError>
     phases.end("fetch");
     work.clean()?;
     work.finish_kept()?;
+    work.place_last()?;
     work.finish_directories()?;
     work.finish_flags()?;
     phases.end("metadata");
@@ -94,6 +103,12 @@ struct Work<'a> {
     policy: OverwritePolicy,
     /// Whether nobody sees the target before it is whole: then what is missing is made at its own place.
     staged: bool,
+    /// Whether files that are there are changed where they lie.
+    in_place: bool,
+    /// The entry that is put in place when all else is.
+    last: Option<usize>,
+    /// What differs in files that are changed where they lie.
+    patches: HashMap<usize, Vec<BlobSpan>>,
     /// Part of the names of everything temporary.
     key: &'a str,
     zeros: ZeroChunks,

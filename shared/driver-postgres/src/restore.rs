@@ -23,6 +23,9 @@ use crate::tool::{self, User};
 /// A file in a restored data directory that says which recovery point it is of: a server that runs changes all others.
 const MARK: &str = "holdfast.restored";
 
+/// Without it no server starts, so it is the last of a restore over an old data directory.
+const CONTROL_FILE: &str = "global/pg_control";
+
 /// Restores a physical recovery point.
 pub(crate) fn run(settings: &PostgresSettings, request: &RestoreRequest<'_>) -> Result<Restored, DriverError> {
     if request.control.is_stopped() {
@@ -56,7 +59,7 @@ pub(crate) fn run(settings: &PostgresSettings, request: &RestoreRequest<'_>) -> 
     } else {
         judge_target(request.target, &facts)?;
         let view = OwnedBy::new(request.reader, &user);
-        FilesystemDriver.restore(RestoreRequest { reader: &view, ..*request })?
+        FilesystemDriver.restore_in_place(&RestoreRequest { reader: &view, ..*request }, CONTROL_FILE)?
     };
     if let Some(bin_dir) = bin_dir {
         if !is_done {
@@ -136,7 +139,9 @@ fn judge_target(target: &Path, facts: &PhysicalFacts) -> Result<(), DriverError>
     })
 }
 
+/// What the mark says; nothing while another restore over it was cut short.
 fn read_mark(target: &Path) -> Option<String> {
+    target.join(CONTROL_FILE).symlink_metadata().ok()?;
     Some(std::fs::read_to_string(target.join(MARK)).ok()?.trim().to_owned())
 }
 

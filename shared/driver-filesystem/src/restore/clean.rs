@@ -23,13 +23,15 @@ impl Work<'_> {
             let entry = &self.plan.entries[index];
             let holder = self.target.directory(&entry.path)?;
             let names = inode::list(&holder).map_err(|e| io_error("list", entry.display(), e))?;
+            let unplaced = self.last.filter(|last| self.plan.entries[*last].holder == index && self.written(*last));
+            let unplaced = unplaced.map(|last| self.beside(last, ""));
             let ours = format!(".holdfast-{}-", self.key).into_bytes();
             let exact = self.policy == OverwritePolicy::Exact && entry.whole;
             let known: HashSet<&[u8]> =
                 entry.children.clone().map(|child| &self.plan.entries[child].node.name[..]).collect();
             for name in names {
                 let extra = exact && !known.contains(&name[..]);
-                if !name.starts_with(&ours) && !extra {
+                if (!name.starts_with(&ours) && !extra) || unplaced.as_ref() == Some(&name) {
                     continue;
                 }
                 match remove(&holder, &name) {

@@ -23,7 +23,7 @@ pub(super) enum Action {
     Make { aside: bool },
     /// The directory is there; it gets the recovery point's metadata.
     Update { locked: bool },
-    /// A file of the right size is there; its content must be read to know more.
+    /// A file is there that may be right; its content must be read to know more.
     Compare,
     /// Its content is right; its metadata may not be.
     Keep,
@@ -31,7 +31,13 @@ pub(super) enum Action {
     Write { replaces: bool },
 }
 
-pub(super) fn decide(plan: &Plan, target: &Target, policy: OverwritePolicy) -> Result<Vec<Action>, DriverError> {
+/// `in_place` is for files that are changed where they lie: one of another size is worth reading then.
+pub(super) fn decide(
+    plan: &Plan,
+    target: &Target,
+    policy: OverwritePolicy,
+    in_place: bool,
+) -> Result<Vec<Action>, DriverError> {
     let mut actions = vec![Action::Skip; plan.entries.len()];
     let root = &plan.entries[0];
     let stat = Stat::of(target.root()).map_err(|e| io_error("look at", root.display(), e))?;
@@ -47,7 +53,7 @@ pub(super) fn decide(plan: &Plan, target: &Target, policy: OverwritePolicy) -> R
             Action::Enter | Action::Update { .. } if !entry.children.is_empty() => {
                 let fd = target.directory(&entry.path)?;
                 for child in entry.children.clone() {
-                    actions[child] = one(plan, child, &fd, policy)?;
+                    actions[child] = one(plan, child, &fd, policy, in_place)?;
                 }
             }
             _ => {}
@@ -70,7 +76,13 @@ fn directory(policy: OverwritePolicy, entry: &Entry, existing: &Stat) -> Action 
     if update && entry.whole { Action::Update { locked: existing.locked } } else { Action::Enter }
 }
 
-fn one(plan: &Plan, index: usize, holder: &OwnedFd, policy: OverwritePolicy) -> Result<Action, DriverError> {
+fn one(
+    plan: &Plan,
+    index: usize,
+    holder: &OwnedFd,
+    policy: OverwritePolicy,
+    in_place: bool,
+) -> Result<Action, DriverError> {
     let entry = &plan.entries[index];
     let existing = match Stat::at(holder, &entry.node.name) {
         Ok(stat) => stat,
@@ -100,6 +112,9 @@ fn one(plan: &Plan, index: usize, holder: &OwnedFd, policy: OverwritePolicy) -> 
     }
     // A file with further names elsewhere must not be changed in place.
     let shared = existing.links > plan.names(index);
+    if !shared && in_place && entry.is_file() && existing.is_file() && policy != OverwritePolicy::IfNewer {
+        return Ok(Action::Compare);
+    }
     if shared || policy == OverwritePolicy::IfNewer || !same_kind(&entry.node, &existing, holder) {
         return Ok(Action::Write { replaces: true });
     }

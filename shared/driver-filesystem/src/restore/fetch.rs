@@ -38,6 +38,7 @@ impl Work<'_> {
         let candidates: Vec<usize> =
             self.plan.below_root().filter(|index| self.actions[*index] == Action::Compare).collect();
         let kept = Mutex::new(Vec::new());
+        let patches = Mutex::new(HashMap::new());
         queue::for_each(self.request.parallelism, self.request.control, &candidates, |&index| {
             let entry = &self.plan.entries[index];
             let holder = self.target.directory(&self.plan.entries[entry.holder].path)?;
@@ -48,23 +49,34 @@ impl Work<'_> {
             };
             let Ok(content) = Content::of(&file, &self.zeros) else { return Ok(()) };
             let mut buffer = Vec::new();
+            let mut differing = Vec::new();
             for span in &entry.spans {
                 self.stop_if_told()?;
                 if !content.has(span, &mut buffer).unwrap_or(false) {
-                    return Ok(());
+                    if !self.is_patchable(index) {
+                        return Ok(());
+                    }
+                    differing.push(*span);
                 }
             }
-            kept.lock().push(index);
+            if differing.is_empty() && content.size() == entry.size() {
+                kept.lock().push(index);
+            } else if self.is_patchable(index) {
+                patches.lock().insert(index, differing);
+            }
             Ok(())
         })?;
+        self.patches = patches.into_inner();
         for index in candidates {
             self.actions[index] = Action::Write { replaces: true };
         }
         for index in kept.into_inner() {
             self.actions[index] = Action::Keep;
         }
+        self.write_last();
         let kept_bytes: u64 =
             self.plan.below_root().filter(|i| self.counts(*i)).map(|i| self.plan.entries[i].size()).sum();
+        let kept_bytes = kept_bytes + self.bytes_left_in_place();
         self.request.control.advance(Progress { bytes_done: kept_bytes, ..Progress::default() });
         Ok(())
     }
@@ -76,7 +88,7 @@ impl Work<'_> {
     }
 
     /// Whether this entry's content is fetched (rather than kept, skipped, or linked from another name).
-    fn written(&self, index: usize) -> bool {
+    pub(super) fn written(&self, index: usize) -> bool {
         self.plan.entries[index].is_file()
             && matches!(self.actions[index], Action::Write { .. })
             && self.base(index) == index
@@ -122,7 +134,10 @@ impl Work<'_> {
             // What replaces something must be on disk before it does.
             rustix::fs::syncfs(self.target.root()).map_err(|e| io_error("sync", "", e))?;
         }
-        let beside: Vec<usize> = files.into_iter().filter(|index| !self.is_direct(*index)).collect();
+        self.patch()?;
+        let beside =
+            |index: &usize| !self.is_direct(*index) && !self.patches.contains_key(index) && self.last != Some(*index);
+        let beside: Vec<usize> = files.into_iter().filter(beside).collect();
         queue::for_each(self.request.parallelism, self.request.control, &beside, |&index| self.place_file(index))
     }
 
@@ -193,7 +208,7 @@ impl Work<'_> {
         let left = if is_new { None } else { Some(Content::of(&file, &self.zeros).map_err(failed)?) };
         let mut missing = Vec::new();
         let mut buffer = Vec::new();
-        for span in &entry.spans {
+        for span in self.patches.get(&index).unwrap_or(&entry.spans) {
             let is_hole = extents.is_some_and(|e| within(e, span.offset, u64::from(span.length)).next().is_none());
             let present = match &left {
                 None => is_hole && self.zeros.is_zero(span),

@@ -47,14 +47,14 @@ impl Work<'_> {
     }
 
     /// Moves what is at an entry's place out of the way; it is deleted when everything else is done.
-    fn set_aside(&self, index: usize, holder: &OwnedFd) -> Result<(), DriverError> {
+    pub(super) fn set_aside(&self, index: usize, holder: &OwnedFd) -> Result<(), DriverError> {
         let entry = &self.plan.entries[index];
         let failed = |e: Errno| io_error("move aside", entry.display(), e);
         self.unlock_entry(entry, holder)?;
         rustix::fs::renameat(holder, &entry.node.name[..], holder, &self.beside(index, ".old")[..]).map_err(failed)
     }
 
-    fn unlock_entry(&self, entry: &Entry, holder: &OwnedFd) -> Result<(), DriverError> {
+    pub(super) fn unlock_entry(&self, entry: &Entry, holder: &OwnedFd) -> Result<(), DriverError> {
         let name = &entry.node.name[..];
         if Stat::at(holder, name).is_ok_and(|stat| stat.locked) {
             open_beneath(holder, name, OFlags::RDONLY)

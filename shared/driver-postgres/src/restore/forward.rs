@@ -7,12 +7,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use driver_api::{Driver as _, DriverError, RestoreRequest, Restored, StreamSource};
+use driver_api::{DriverError, RestoreRequest, Restored, StreamSource};
 use driver_filesystem::FilesystemDriver;
 use jiff::{SignedDuration, Timestamp};
 use job_model::{FailureCode, PhaseTiming};
 
-use super::{bin_dir, judge_target, notes, read_mark, server, write_mark};
+use super::{CONTROL_FILE, bin_dir, judge_target, notes, read_mark, server, write_mark};
 use crate::archive::{Recovery, recovery_settings, serve, settle_archive};
 use crate::control_data::ControlData;
 use crate::error::PgError;
@@ -80,7 +80,8 @@ pub(crate) fn run(
     } else {
         judge_target(data, &facts)?;
         let view = OwnedBy::new(request.reader, &user);
-        let restored = FilesystemDriver.restore(RestoreRequest { reader: &view, ..*request })?;
+        let restored =
+            FilesystemDriver.restore_in_place(&RestoreRequest { reader: &view, ..*request }, CONTROL_FILE)?;
         write_mark(data, &mark, &user)?;
         restored
     };
