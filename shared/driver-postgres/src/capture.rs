@@ -1,6 +1,7 @@
 //! Physical captures: of a data directory at rest, of a running server's files, and over the replication protocol.
 
 mod files;
+mod incremental;
 mod label;
 mod manifest;
 mod offline;
@@ -90,12 +91,33 @@ impl<'a> Store<'a> {
             pages::inspect(path, segment, first, piece, self.since.load(Ordering::Relaxed), read_again, &self.damage);
         }
         let mut ids = Vec::with_capacity(piece.len().div_ceil(chunk_bytes));
-        for chunk in piece.chunks(chunk_bytes) {
-            ids.push(self.request.writer.write_chunk(chunk)?.0);
+        let mut chunks = piece.chunks(chunk_bytes);
+        while let Some(first) = chunks.next() {
+            match chunks.next() {
+                Some(second) => ids.extend(self.request.writer.write_two_chunks(first, second)?),
+                None => ids.push(self.request.writer.write_chunk(first)?.0),
+            }
         }
         let bytes = piece.len() as u64;
         self.request.control.advance(Progress { bytes_read: bytes, bytes_done: bytes, ..Progress::default() });
         Ok(ids)
+    }
+
+    /// One block that was sent for itself.
+    pub(crate) fn judge_block(&self, path: &str, block: u32, bytes: &[u8], read_again: ReadAgain<'_>) {
+        if let Some(segment) = page::relation_segment(path).filter(|_| self.checks_pages) {
+            let since = self.since.load(Ordering::Relaxed);
+            pages::inspect(path, segment, block, bytes, since, read_again, &self.damage);
+        }
+    }
+
+    /// A chunk of which so many bytes were read at the source, and the others were known.
+    pub(crate) fn chunk(&self, chunk: &[u8], bytes_read: u64) -> Result<Id, DriverError> {
+        self.stop_if_told()?;
+        let (id, _) = self.request.writer.write_chunk(chunk)?;
+        let bytes_done = chunk.len() as u64;
+        self.request.control.advance(Progress { bytes_read, bytes_done, ..Progress::default() });
+        Ok(id)
     }
 
     pub(crate) fn directory(&self, path: &str, attributes: Attributes) {
@@ -127,7 +149,7 @@ impl<'a> Store<'a> {
         root: Attributes,
         mut facts: PhysicalFacts,
         census: Option<Vec<u8>>,
-        change_detection: &str,
+        reading: Reading,
     ) -> Result<Capture, DriverError> {
         let (damaged, exceptions) = self.damage.into_parts();
         if damaged > 0 && settings.on_damaged_page == DamagePolicy::Fail {
@@ -153,11 +175,15 @@ impl<'a> Store<'a> {
             consistency: Consistency::Database,
             size_bytes,
             items,
-            change_detection: change_detection.to_owned(),
+            change_detection: match reading.method {
+                ChangeMethod::LogSummary => "blocks that the server's summaries of its log name",
+                _ => "full read by hashing, page by page",
+            }
+            .to_owned(),
             exceptions,
             // Strings, numbers and maps of them always have a JSON form.
             facts: serde_json::to_value(facts).unwrap_or_default(),
-            reading: Reading::live(ChangeMethod::FullRead),
+            reading,
             remains: None,
         })
     }

@@ -32,6 +32,9 @@ const MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// Bytes asked of the socket at once.
 const READ_BYTES: usize = 256 << 10;
 
+/// Bytes of data in one message to the server.
+const SEND_BYTES: usize = 64 << 10;
+
 /// How long to wait for a server to answer the opening of a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -55,6 +58,8 @@ pub enum Event {
     Complete(String),
     /// The server begins to send data.
     CopyOut,
+    /// The server waits for data.
+    CopyIn,
     /// Both sides send data: a replication stream.
     CopyBoth,
     /// A piece of data.
@@ -158,6 +163,31 @@ impl Connection {
                 Ok(Event::Columns(columns)) => rows = Rows::new(columns),
                 Ok(Event::Row(row)) => rows.push(row),
                 Ok(Event::Ready) => return refused.map_or(Ok(rows), Err),
+                Ok(Event::CopyIn) => {
+                    frontend::copy_fail("a query sends no data", &mut self.output).map_err(PgError::Broken)?;
+                    self.flush()?;
+                }
+                Ok(_) => {}
+                Err(error @ PgError::Server(_)) => refused = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Runs a command that waits for data, and gives it these.
+    ///
+    /// # Errors
+    /// [`PgError::Server`] when the server refuses; the connection can be used further.
+    pub fn upload(&mut self, command: &str, bytes: &[u8]) -> Result<(), PgError> {
+        self.send(command)?;
+        let mut refused = None;
+        loop {
+            match self.next() {
+                Ok(Event::CopyIn) => {
+                    bytes.chunks(SEND_BYTES).try_for_each(|chunk| self.send_copy_data(chunk))?;
+                    self.send_copy_done()?;
+                }
+                Ok(Event::Ready) => return refused.map_or(Ok(()), Err),
                 Ok(_) => {}
                 Err(error @ PgError::Server(_)) => refused = Some(error),
                 Err(error) => return Err(error),
@@ -187,7 +217,7 @@ impl Connection {
         result
     }
 
-    /// Sends data in a [`Event::CopyBoth`] stream, for example a standby status update.
+    /// Sends data in a [`Event::CopyBoth`] stream or after [`Event::CopyIn`], for example a standby status update.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -196,7 +226,7 @@ impl Connection {
         self.flush()
     }
 
-    /// Says that this side of a [`Event::CopyBoth`] stream has ended.
+    /// Says that this side has sent all of its data.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -249,11 +279,7 @@ impl Connection {
                 self.parameters.insert(name, value);
                 return Ok(None);
             }
-            Message::CopyInResponse(_) => {
-                frontend::copy_fail("this client sends no data", &mut self.output).map_err(PgError::Broken)?;
-                self.flush()?;
-                return Ok(None);
-            }
+            Message::CopyInResponse(_) => Event::CopyIn,
             _ => return Ok(None),
         };
         Ok(Some(event))

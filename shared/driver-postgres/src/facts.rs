@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// The version of this shape.
 pub const FORMAT: u32 = 1;
 
+/// The first major version that can send only the blocks that changed since a backup.
+pub const INCREMENTAL_SINCE: u32 = 17;
+
 /// A tablespace. Its files stand in `data/pg_tblspc/<oid>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tablespace {
@@ -81,6 +84,12 @@ pub struct PhysicalFacts {
 }
 
 impl PhysicalFacts {
+    /// The cluster's id, for manifests of versions that have it in theirs: those that take incremental backups.
+    #[must_use]
+    pub fn manifest_system(&self) -> Option<&str> {
+        (self.major_version >= INCREMENTAL_SINCE).then_some(&*self.system_identifier)
+    }
+
     /// The facts in a recovery point's description.
     ///
     /// # Errors

@@ -17,6 +17,9 @@
 //! | `postgresql://…` | files where the data directory can be read here, else the stream |
 //! | `file:///…` | a data directory whose server was shut down |
 //!
+//! From PostgreSQL 17 on a server with `summarize_wal` is asked over the replication protocol only for the blocks that changed
+//! since the recovery point before, except with `method=files`; what it does not send is taken over from there.
+//!
 //! Pages are judged by their checksums while they are read; one that does not add up is read once more. What the server
 //! changes meanwhile is in the log. Symbolic links other than `pg_wal` and tablespaces are no part of a cluster and left out.
 //!
@@ -28,7 +31,8 @@
 //!
 //! # Restores and proof
 //!
-//! Files are restored as those of a tree are, owned by the user that servers run as. A server is started on them where that
+//! Files are restored as those of a tree are, owned by the user that servers run as; of files that are there already, the
+//! chunks that differ are written. A server is started on them where that
 //! is asked for. The check climbs a ladder, see [`PostgresDriver`], in a sandbox that dies with the verifier.
 
 pub mod archive;

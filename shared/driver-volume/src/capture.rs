@@ -92,7 +92,9 @@ const fn in_words(method: ChangeMethod) -> &'static str {
     match method {
         ChangeMethod::ExtentComparison => "extents compared with the parent's clone; only what differs is read",
         ChangeMethod::DirtyBitmap => "a bitmap of what was written since the parent; only that is read",
-        ChangeMethod::FullRead | ChangeMethod::FileMetadata => "full read by hashing; holes are not read",
+        ChangeMethod::FullRead | ChangeMethod::FileMetadata | ChangeMethod::LogSummary => {
+            "full read by hashing; holes are not read"
+        }
     }
 }
 

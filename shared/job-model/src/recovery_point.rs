@@ -106,6 +106,8 @@ pub enum ChangeMethod {
     ExtentComparison,
     /// Only those parts were read that a bitmap of whoever serves the volume says were written since the parent.
     DirtyBitmap,
+    /// Only those blocks were read that a database's own summaries of its log say were written since the parent.
+    LogSummary,
 }
 
 /// What a capture read from.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use driver_api::{Capture, DriverError};
+use driver_api::{Capture, DriverError, Reading};
 use job_model::{FailureCode, Progress};
 
 use super::files::{self, Listed};
@@ -22,6 +22,7 @@ pub(super) fn run(
     store: Store<'_>,
     mut online: Online<'_>,
     data: &Path,
+    reading: Reading,
 ) -> Result<Capture, DriverError> {
     let location = online.location;
     online.facts.start_time = Some(online.now()?);
@@ -58,7 +59,7 @@ pub(super) fn run(
     let timeline = label_timeline(&label).unwrap_or(online.facts.timeline);
     online.facts.timeline = timeline;
     let range = WalRange { timeline, start, end: stop };
-    let text = manifest::write(&read, Some(range));
+    let text = manifest::write(&read, Some(range), online.facts.manifest_system());
     store.made_file(manifest::NAME, text.as_bytes(), made)?;
     files::read(&store, &needed_log(data, online.facts.wal_segment_bytes, range)?, false)?;
     if let Some(taker) = &mut taker {
@@ -70,7 +71,7 @@ pub(super) fn run(
     facts.start_lsn = Some(start.to_string());
     facts.stop_lsn = Some(stop.to_string());
     facts.tablespaces = listing.tablespaces;
-    store.finish(settings, root, facts, census, "full read by hashing, page by page")
+    store.finish(settings, root, facts, census, reading)
 }
 
 /// A slot that lives as long as its connection: without it a long backup can outlive the log it began in.

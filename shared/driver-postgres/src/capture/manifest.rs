@@ -23,9 +23,22 @@ pub(super) struct WalRange {
     pub(super) end: Lsn,
 }
 
+/// The version that names the cluster, as a server wants it that is to send what changed since.
+const VERSION_WITH_SYSTEM: u64 = 2;
+
+/// What a manifest says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) bytes: u64,
+    /// None where the manifest has a checksum of another kind.
+    pub(super) crc: Option<u32>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Manifest {
+    #[serde(rename = "PostgreSQL-Backup-Manifest-Version", default)]
+    version: u64,
     files: Vec<ManifestFile>,
     #[serde(rename = "WAL-Ranges", default)]
     wal_ranges: Vec<ManifestRange>,
@@ -82,15 +95,38 @@ pub(super) fn verify(text: &str, arrived: &BTreeMap<String, ReadFile>) -> Result
     Ok(WalRange { timeline: range.timeline, start: lsn(&range.start)?, end: lsn(&range.end)? })
 }
 
+/// What a manifest knows of its files; none when a server would not take it as that of the backup before.
+pub(super) fn known(text: &str) -> Option<BTreeMap<String, Known>> {
+    let manifest: Manifest = serde_json::from_str(text).ok()?;
+    if manifest.version < VERSION_WITH_SYSTEM || manifest.wal_ranges.is_empty() {
+        return None;
+    }
+    let known = manifest.files.into_iter().filter_map(|file| {
+        let is_crc = file.algorithm.as_deref() == Some("CRC32C");
+        let crc = file.checksum.filter(|_| is_crc).and_then(|text| hex::decode(text).ok()?.try_into().ok());
+        Some((file.path?, Known { bytes: file.size, crc: crc.map(u32::from_le_bytes) }))
+    });
+    Some(known.collect())
+}
+
 /// The bytes of a CRC-32C as the server writes them: in the order of memory.
 fn crc_text(crc: u32) -> String {
     hex::encode(crc.to_le_bytes())
 }
 
 /// A manifest of what was read, as the server would have written it, so that `pg_verifybackup` can judge a restored
-/// data directory. The log is not in it.
-pub(super) fn write(read: &BTreeMap<String, ReadFile>, range: Option<WalRange>) -> String {
-    let mut text = "{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [".to_owned();
+/// data directory. The log is not in it. Versions that know incremental backups have the cluster's id in theirs.
+pub(super) fn write(
+    read: &BTreeMap<String, ReadFile>,
+    range: Option<WalRange>,
+    system_identifier: Option<&str>,
+) -> String {
+    let mut text = match system_identifier {
+        Some(system) => format!(
+            "{{ \"PostgreSQL-Backup-Manifest-Version\": {VERSION_WITH_SYSTEM},\n\"System-Identifier\": {system},\n\"Files\": ["
+        ),
+        None => "{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [".to_owned(),
+    };
     let mut separator = "\n";
     for (path, file) in read.iter().filter(|(path, _)| !is_log(path)) {
         let modified = file.mtime.strftime("%Y-%m-%d %H:%M:%S GMT");
@@ -145,12 +181,19 @@ mod tests {
 
     #[test]
     fn what_is_written_is_accepted() {
-        assert_eq!(verify(&write(&read(), Some(range())), &read()).unwrap(), range());
+        for system in [None, Some("7391837465")] {
+            assert_eq!(verify(&write(&read(), Some(range()), system), &read()).unwrap(), range());
+        }
+        // A server takes it for that of the backup before when it names the cluster.
+        assert_eq!(known(&write(&read(), Some(range()), None)), None);
+        assert_eq!(known(&write(&read(), None, Some("7391837465"))), None);
+        let known = known(&write(&read(), Some(range()), Some("7391837465"))).unwrap();
+        assert_eq!(known["base/5/1"], Known { bytes: 3, crc: Some(crc32c::crc32c(b"abc")) });
     }
 
     #[test]
     fn each_kind_of_damage_is_named() {
-        let text = write(&read(), Some(range()));
+        let text = write(&read(), Some(range()), None);
         let mut missing = read();
         missing.remove("base/5/1");
         let mut other = read();

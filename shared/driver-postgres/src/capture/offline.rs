@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use driver_api::{Capture, CaptureRequest, DriverError, Probe, file_path};
-use job_model::{FailureCode, Progress};
+use driver_api::{Capture, CaptureRequest, DriverError, Probe, Reading, file_path};
+use job_model::{ChangeMethod, FailureCode, Progress};
 
 use super::files::{self, Listed};
 use super::{Store, manifest};
@@ -45,8 +45,6 @@ pub(super) fn run(settings: &PostgresSettings, request: &CaptureRequest<'_>) -> 
     let metadata = at_rest.data.metadata().map_err(|e| io_error("look at", request.location, e))?;
     let root = files::attributes(&metadata);
     let pg_control = read.get("global/pg_control").map_or(root.mtime, |file| file.mtime);
-    let text = manifest::write(&read, None);
-    store.made_file(manifest::NAME, text.as_bytes(), super::Attributes { mode: 0o600, mtime: pg_control, ..root })?;
     let facts = PhysicalFacts {
         format: FORMAT,
         engine: "postgresql".to_owned(),
@@ -68,7 +66,9 @@ pub(super) fn run(settings: &PostgresSettings, request: &CaptureRequest<'_>) -> 
         superuser: None,
         census: None,
     };
-    store.finish(settings, root, facts, None, "full read by hashing, page by page")
+    let text = manifest::write(&read, None, facts.manifest_system());
+    store.made_file(manifest::NAME, text.as_bytes(), super::Attributes { mode: 0o600, mtime: pg_control, ..root })?;
+    store.finish(settings, root, facts, None, Reading::live(ChangeMethod::FullRead))
 }
 
 /// Whether a data directory can be captured.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use driver_api::{Capture, CaptureRequest, Control, DriverError, Probe};
+use driver_api::{Capture, CaptureRequest, Control, DriverError, Probe, Reading};
+use job_model::ChangeMethod;
 
 use super::{Store, label, stream};
 use crate::census::{Census, Taker};
 use crate::connection::{Connection, Mode};
 use crate::error::PgError;
-use crate::facts::{FORMAT, PhysicalFacts, Source, Tablespace};
+use crate::facts::{FORMAT, INCREMENTAL_SINCE, PhysicalFacts, Source, Tablespace};
 use crate::page::PAGE_BYTES;
 use crate::server::{Credentials, Location, Method};
 use crate::settings::PostgresSettings;
@@ -31,6 +32,8 @@ pub(super) struct Online<'a> {
     /// Its data directory where this process can read it.
     local: Option<PathBuf>,
     pub(super) size_bytes: u64,
+    /// Whether the server knows which blocks changed since a backup.
+    summarizes_wal: bool,
 }
 
 pub(super) fn run(
@@ -54,9 +57,26 @@ pub(super) fn run(
     };
     // Pages of a server without checksums cannot be judged.
     let store = Store::new(request, online.facts.data_checksums, 0);
+    let mut reading = Reading::live(ChangeMethod::FullRead);
+    if location.method != Method::Files && online.summarizes_wal && request.parent.is_some() {
+        match stream::begin_incremental(request, &mut online)? {
+            Ok(begun) => {
+                reading.method = ChangeMethod::LogSummary;
+                online.facts.source = Source::Stream;
+                return stream::run(settings, store, online, begun, reading);
+            }
+            Err(why) => {
+                tracing::warn!(why, "blocks that changed cannot be told, so all is read");
+                reading.fallback = Some(why);
+            }
+        }
+    }
     match local {
-        Some(data) => label::run(settings, store, online, &data),
-        None => stream::run(settings, store, online),
+        Some(data) => label::run(settings, store, online, &data, reading),
+        None => {
+            let begun = stream::begin_full(&mut online)?;
+            stream::run(settings, store, online, begun, reading)
+        }
     }
 }
 
@@ -71,6 +91,12 @@ pub(crate) fn probe(settings: &PostgresSettings, location: &Location) -> Result<
         warnings.push(
             "the data directory cannot be read here, so the backup comes over one connection; a worker on the server's \
              machine is faster"
+                .to_owned(),
+        );
+    }
+    if online.facts.major_version >= INCREMENTAL_SINCE && !online.summarizes_wal {
+        warnings.push(
+            "`summarize_wal` is off, so every capture reads the whole server; turn it on and reload the configuration"
                 .to_owned(),
         );
     }
@@ -139,9 +165,12 @@ impl<'a> Online<'a> {
             superuser: rows.value(0, 7).map(str::to_owned),
             census: None,
         };
+        // The setting is not known to older servers.
+        let summaries = queries.query("SELECT current_setting('summarize_wal', true)")?;
+        let summarizes_wal = summaries.value(0, 0) == Some("on");
         // Sizes need rights that a backup does not.
         let size_bytes = size.and_then(|size| size.parse(0, 0)).unwrap_or(0);
-        Ok(Self { location, credentials, queries, facts, local, size_bytes })
+        Ok(Self { location, credentials, queries, facts, local, size_bytes, summarizes_wal })
     }
 
     /// Opens another connection for queries.

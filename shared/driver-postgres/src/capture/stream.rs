@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::{Buf as _, Bytes};
-use driver_api::{Capture, DriverError};
+use driver_api::{BlobSpan, Capture, CaptureRequest, DriverError, Reading};
 use jiff::Timestamp;
 use job_model::Progress;
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use vault_format::Id;
 
 use super::Store;
 use super::files::ReadFile;
+use super::incremental::{self, Base, Header};
 use super::manifest;
 use super::online::{self, Online};
 use super::tree::Attributes;
@@ -36,21 +37,62 @@ const SMALL_BYTES: u64 = 256 << 20;
 /// Pieces that wait for a thread, for each of them.
 const QUEUED_PIECES: usize = 8;
 
+/// A backup that the server has begun to send.
+pub(super) struct Begun<'a> {
+    stream: Connection,
+    start: Start,
+    /// What the blocks that are not sent are taken from; none when all is sent.
+    base: Option<Base<'a>>,
+}
+
+// The pages' checksums are judged here: the server would end the backup for one that is wrong.
+const BACKUP: &str = "LABEL 'holdfast', PROGRESS, CHECKPOINT 'fast', WAL, WAIT false, MANIFEST 'yes', \
+     MANIFEST_CHECKSUMS 'CRC32C', VERIFY_CHECKSUMS false";
+
+/// Asks for a backup of everything.
+pub(super) fn begin_full<'a>(online: &mut Online<'_>) -> Result<Begun<'a>, DriverError> {
+    let mut stream = connect(online)?;
+    stream.send(&format!("BASE_BACKUP ({BACKUP})"))?;
+    Ok(Begun { start: begin(&mut stream)?, stream, base: None })
+}
+
+/// Asks for a backup of what changed since the parent, or says why there is none.
+pub(super) fn begin_incremental<'a>(
+    request: &CaptureRequest<'a>,
+    online: &mut Online<'_>,
+) -> Result<Result<Begun<'a>, String>, DriverError> {
+    let base = match Base::load(request, &online.facts)? {
+        Ok(base) => base,
+        Err(why) => return Ok(Err(why)),
+    };
+    let mut stream = connect(online)?;
+    let begun = stream
+        .upload("UPLOAD_MANIFEST", base.manifest.as_bytes())
+        .and_then(|()| stream.send(&format!("BASE_BACKUP (INCREMENTAL, {BACKUP})")))
+        .and_then(|()| begin(&mut stream));
+    match begun {
+        Ok(start) => Ok(Ok(Begun { stream, start, base: Some(base) })),
+        // A summary is missing, or the server has another history by now.
+        Err(PgError::Server(error)) => Ok(Err(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn connect(online: &mut Online<'_>) -> Result<Connection, PgError> {
+    online.facts.start_time = Some(online.now()?);
+    Connection::open(&online.location.server, &online.credentials, Mode::Replication)
+}
+
 pub(super) fn run(
     settings: &PostgresSettings,
     store: Store<'_>,
     mut online: Online<'_>,
+    begun: Begun<'_>,
+    reading: Reading,
 ) -> Result<Capture, DriverError> {
+    let Begun { mut stream, start, base } = begun;
     let location = online.location;
-    online.facts.start_time = Some(online.now()?);
     online.facts.tablespaces = online.tablespaces()?;
-    let mut stream = Connection::open(&location.server, &online.credentials, Mode::Replication)?;
-    // The pages' checksums are judged here: the server would end the backup for one that is wrong.
-    stream.send(
-        "BASE_BACKUP (LABEL 'holdfast', PROGRESS, CHECKPOINT 'fast', WAL, WAIT false, MANIFEST 'yes', \
-         MANIFEST_CHECKSUMS 'CRC32C', VERIFY_CHECKSUMS false)",
-    )?;
-    let start = begin(&mut stream)?;
     store.since.store(start.lsn.0, Ordering::Relaxed);
     store.request.control.advance(Progress { bytes_total: Some(start.bytes), ..Progress::default() });
     let threads = store.request.parallelism.max(1);
@@ -79,6 +121,7 @@ pub(super) fn run(
             stored: &stored,
             arrived: Vec::new(),
             manifest: Vec::new(),
+            base: base.as_ref(),
             roots: BTreeMap::new(),
             received: 0,
         };
@@ -93,16 +136,25 @@ pub(super) fn run(
     let (arrived, manifest_text, roots) = arrived?;
     let manifest_text = String::from_utf8(manifest_text)
         .map_err(|_| PgError::Unexpected { problem: "the manifest is not UTF-8".to_owned() })?;
-    let mut read = BTreeMap::new();
+    let (mut read, mut whole) = (BTreeMap::new(), BTreeMap::new());
     for (number, file) in arrived.into_iter().enumerate() {
         let mut content = stored.pieces.remove(&number).unwrap_or_default();
         content.sort_by_key(|(offset, _)| *offset);
         let content = content.into_iter().flat_map(|(_, ids)| ids).collect();
-        store.file(&file.path, content, file.bytes, file.attributes);
+        let (path, bytes, crc) = match file.whole {
+            Some(Whole { path, bytes, crc }) => (path, bytes, crc ^ stored.changes.remove(&number).unwrap_or(0)),
+            None => (file.path.clone(), file.bytes, file.crc),
+        };
+        store.file(&path, content, bytes, file.attributes);
         let mtime = file.attributes.mtime;
         read.insert(file.path, ReadFile { bytes: file.bytes, crc: file.crc, mtime });
+        whole.insert(path, ReadFile { bytes, crc, mtime });
     }
     let range = manifest::verify(&manifest_text, &read)?;
+    let manifest_text = match base {
+        Some(_) => manifest::write(&whole, Some(range), online.facts.manifest_system()),
+        None => manifest_text,
+    };
     online.facts.stop_time = Some(online.now()?);
     let root = roots
         .get("")
@@ -116,7 +168,7 @@ pub(super) fn run(
     facts.timeline = range.timeline;
     facts.start_lsn = Some(range.start.to_string());
     facts.stop_lsn = Some(range.end.to_string());
-    store.finish(settings, root, facts, census, "full read by hashing, page by page")
+    store.finish(settings, root, facts, census, reading)
 }
 
 struct Start {
@@ -173,17 +225,27 @@ impl PageReader<'_, '_> {
     }
 }
 
+/// What a thread is given.
 struct Piece {
+    /// The file's number.
     number: usize,
     path: String,
     offset: u64,
-    chunk_bytes: usize,
-    bytes: Vec<u8>,
+    content: Content,
+}
+
+enum Content {
+    /// All of it, to be cut into chunks.
+    Sent { bytes: Vec<u8>, chunk_bytes: usize },
+    /// One chunk, of which some blocks were sent.
+    Changed { length: usize, behind: u64, old: Vec<BlobSpan>, blocks: Vec<(u32, Vec<u8>)> },
 }
 
 #[derive(Default)]
 struct Stored {
     pieces: BTreeMap<usize, Vec<(u64, Vec<Id>)>>,
+    /// By how much the checksums of files change that were sent in part.
+    changes: BTreeMap<usize, u32>,
     failed: Option<DriverError>,
 }
 
@@ -199,22 +261,51 @@ fn store_pieces(
         if stored.lock().failed.is_some() {
             continue;
         }
-        // What cannot be read again counts as it was read: a page that is right needs no second look.
-        let read_again = |path: &str, page: u32| {
-            let again = pages.lock().read(path, page);
-            again.or_else(|| {
-                let from = (u64::from(page) * PAGE_BYTES as u64).checked_sub(piece.offset)?;
-                let from = usize::try_from(from).ok()?;
-                piece.bytes.get(from..from + PAGE_BYTES).map(<[u8]>::to_vec)
-            })
-        };
-        match store.piece(&piece.path, piece.offset, &piece.bytes, piece.chunk_bytes, &read_again) {
-            Ok(ids) => stored.lock().pieces.entry(piece.number).or_default().push((piece.offset, ids)),
-            Err(error) => {
-                stored.lock().failed.get_or_insert(error);
-            }
+        if let Err(error) = store_piece(store, &piece, stored, pages) {
+            stored.lock().failed.get_or_insert(error);
         }
     }
+}
+
+fn store_piece(
+    store: &Store<'_>,
+    piece: &Piece,
+    stored: &Mutex<Stored>,
+    pages: &Mutex<PageReader<'_, '_>>,
+) -> Result<(), DriverError> {
+    match &piece.content {
+        Content::Sent { bytes, chunk_bytes } => {
+            // What cannot be read again counts as it was read: a page that is right needs no second look.
+            let read_again = |path: &str, page: u32| {
+                let again = pages.lock().read(path, page);
+                again.or_else(|| {
+                    let from = (u64::from(page) * PAGE_BYTES as u64).checked_sub(piece.offset)?;
+                    let from = usize::try_from(from).ok()?;
+                    bytes.get(from..from + PAGE_BYTES).map(<[u8]>::to_vec)
+                })
+            };
+            let ids = store.piece(&piece.path, piece.offset, bytes, *chunk_bytes, &read_again)?;
+            stored.lock().pieces.entry(piece.number).or_default().push((piece.offset, ids));
+        }
+        Content::Changed { length, behind, old, blocks } => {
+            let Some(parent) = &store.request.parent else { return Ok(()) };
+            let before = incremental::old_bytes(parent.reader, old, piece.offset, *length)?;
+            let mut after = before.clone();
+            for (block, bytes) in blocks {
+                let read_again = |path: &str, page: u32| pages.lock().read(path, page).or_else(|| Some(bytes.clone()));
+                store.judge_block(&piece.path, *block, bytes, &read_again);
+                // Blocks are given to the chunk that they lie in.
+                let at = (u64::from(*block) * PAGE_BYTES as u64 - piece.offset) as usize;
+                after[at..at + PAGE_BYTES].copy_from_slice(bytes);
+            }
+            let id = store.chunk(&after, (blocks.len() * PAGE_BYTES) as u64)?;
+            let change = incremental::checksum_change(&before, &after, *behind);
+            let mut stored = stored.lock();
+            *stored.changes.entry(piece.number).or_default() ^= change;
+            stored.pieces.entry(piece.number).or_default().push((piece.offset, vec![id]));
+        }
+    }
+    Ok(())
 }
 
 struct Arrived {
@@ -222,6 +313,15 @@ struct Arrived {
     bytes: u64,
     crc: u32,
     attributes: Attributes,
+    /// What it becomes, where only blocks of it were sent, or where it is changed here.
+    whole: Option<Whole>,
+}
+
+struct Whole {
+    path: String,
+    bytes: u64,
+    /// Before the changes.
+    crc: u32,
 }
 
 /// The archives as they come.
@@ -231,6 +331,7 @@ struct Receiving<'a, 'r> {
     stored: &'a Mutex<Stored>,
     arrived: Vec<Arrived>,
     manifest: Vec<u8>,
+    base: Option<&'a Base<'r>>,
     /// Attributes of the roots of the archives by their place.
     roots: BTreeMap<String, Attributes>,
     received: u64,
@@ -348,8 +449,16 @@ impl Receiving<'_, '_> {
         attributes: Attributes,
         source: &mut dyn Read,
     ) -> Result<(), DriverError> {
+        if let Some(base) = self.base {
+            if let Some(whole) = incremental::whole_path(&path) {
+                return self.changed_file(base, path, whole, attributes, source);
+            }
+            if path == "backup_label" {
+                return self.label(path, attributes, source);
+            }
+        }
         let number = self.arrived.len();
-        let mut file = Arrived { path, bytes: 0, crc: 0, attributes };
+        let mut file = Arrived { path, bytes: 0, crc: 0, attributes, whole: None };
         let chunk_bytes = selection::chunk_bytes(&file.path, size);
         let piece_bytes = PIECE_BYTES.next_multiple_of(chunk_bytes);
         loop {
@@ -363,20 +472,101 @@ impl Receiving<'_, '_> {
             let (offset, length) = (file.bytes, bytes.len());
             file.bytes += length as u64;
             self.received += length as u64;
-            let piece = Piece { number, path: file.path.clone(), offset, chunk_bytes, bytes };
-            let sent = self.sender.as_ref().is_some_and(|sender| sender.send(piece).is_ok());
-            if let Some(error) = self.stored.lock().failed.take() {
-                return Err(error);
-            }
-            if !sent {
-                return Err(DriverError::Stopped);
-            }
+            let content = Content::Sent { bytes, chunk_bytes };
+            self.send(Piece { number, path: file.path.clone(), offset, content })?;
             if length < piece_bytes {
                 break;
             }
         }
         self.arrived.push(file);
         Ok(())
+    }
+
+    fn send(&self, piece: Piece) -> Result<(), DriverError> {
+        let sent = self.sender.as_ref().is_some_and(|sender| sender.send(piece).is_ok());
+        match self.stored.lock().failed.take() {
+            Some(error) => Err(error),
+            None if sent => Ok(()),
+            None => Err(DriverError::Stopped),
+        }
+    }
+
+    /// A file of which only changed blocks are sent: its other chunks are those of the recovery point before.
+    fn changed_file(
+        &mut self,
+        base: &Base<'_>,
+        sent_path: String,
+        path: String,
+        attributes: Attributes,
+        source: &mut dyn Read,
+    ) -> Result<(), DriverError> {
+        let number = self.arrived.len();
+        let mut source = Summed { source, bytes: 0, crc: 0 };
+        let header = Header::read(&mut source)?;
+        let (old, size) = (base.file(&path)?, header.size());
+        let chunk_bytes = selection::chunk_bytes(&path, size);
+        let mut following = header.blocks.iter().copied().peekable();
+        let (mut offset, mut kept) = (0, Vec::new());
+        while offset < size {
+            self.store.stop_if_told()?;
+            // A chunk is far smaller than an address space.
+            let length = (size - offset).min(chunk_bytes as u64) as usize;
+            let end = offset + length as u64;
+            let mut blocks = Vec::new();
+            while let Some(block) = following.next_if(|block| u64::from(*block) * (PAGE_BYTES as u64) < end) {
+                let mut bytes = vec![0; PAGE_BYTES];
+                source.read_exact(&mut bytes).map_err(PgError::Broken)?;
+                blocks.push((block, bytes));
+            }
+            match old.chunk(offset, length).filter(|_| blocks.is_empty()) {
+                Some(id) => kept.push((offset, vec![id])),
+                None => {
+                    let old = old.overlapping(offset, length);
+                    let content = Content::Changed { length, behind: size - end, old, blocks };
+                    self.send(Piece { number, path: path.clone(), offset, content })?;
+                }
+            }
+            offset = end;
+        }
+        let bytes_done = kept.len() as u64 * chunk_bytes as u64;
+        self.store.request.control.advance(Progress { bytes_done, ..Progress::default() });
+        self.stored.lock().pieces.entry(number).or_default().extend(kept);
+        self.received += size;
+        let whole = Some(Whole { crc: old.checksum_at(size)?, path, bytes: size });
+        let Summed { bytes, crc, .. } = source;
+        self.arrived.push(Arrived { path: sent_path, bytes, crc, attributes, whole });
+        Ok(())
+    }
+
+    /// The label says that the backup is none without others; the one that is put together from it is.
+    fn label(&mut self, path: String, attributes: Attributes, source: &mut dyn Read) -> Result<(), DriverError> {
+        let number = self.arrived.len();
+        let mut label = String::new();
+        source.read_to_string(&mut label).map_err(PgError::Broken)?;
+        let changed = incremental::label_of_whole(&label);
+        let crc = crc32c::crc32c(changed.as_bytes());
+        let whole = Some(Whole { path: path.clone(), bytes: changed.len() as u64, crc });
+        let content = Content::Sent { bytes: changed.into_bytes(), chunk_bytes: PAGE_BYTES };
+        self.send(Piece { number, path: path.clone(), offset: 0, content })?;
+        let (bytes, crc) = (label.len() as u64, crc32c::crc32c(label.as_bytes()));
+        self.arrived.push(Arrived { path, bytes, crc, attributes, whole });
+        Ok(())
+    }
+}
+
+/// Counts and sums what is read.
+struct Summed<'a> {
+    source: &'a mut dyn Read,
+    bytes: u64,
+    crc: u32,
+}
+
+impl Read for Summed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.source.read(buffer)?;
+        self.crc = crc32c::crc32c_append(self.crc, &buffer[..bytes]);
+        self.bytes += bytes as u64;
+        Ok(bytes)
     }
 }
 
