@@ -2,17 +2,19 @@
 //! <https://www.postgresql.org/docs/15/protocol-replication.html#PROTOCOL-REPLICATION-BASE-BACKUP>. The server sends a tar
 //! archive for its data directory and one for each tablespace, the log in between included, then a manifest.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+mod pieces;
+mod source;
 
-use bytes::{Buf as _, Bytes};
-use driver_api::{BlobSpan, Capture, CaptureRequest, DriverError, Reading};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use bytes::Bytes;
+use driver_api::{Capture, CaptureRequest, DriverError, Reading};
 use jiff::Timestamp;
 use job_model::Progress;
 use parking_lot::Mutex;
-use vault_format::Id;
 
 use super::Store;
 use super::files::ReadFile;
@@ -27,6 +29,8 @@ use crate::page::PAGE_BYTES;
 use crate::selection;
 use crate::settings::PostgresSettings;
 use crate::wal::Lsn;
+use pieces::{Content, PageReader, Piece, Stored, store_pieces};
+use source::{Next, Source, Summed};
 
 /// Bytes handed to a thread at once: whole chunks of every size.
 const PIECE_BYTES: usize = 256 << 10;
@@ -45,7 +49,7 @@ pub(super) struct Begun<'a> {
     base: Option<Base<'a>>,
 }
 
-// The pages' checksums are judged here: the server would end the backup for one that is wrong.
+/// The pages' checksums are judged here: the server would end the backup for one that is wrong.
 const BACKUP: &str = "LABEL 'holdfast', PROGRESS, CHECKPOINT 'fast', WAL, WAIT false, MANIFEST 'yes', \
      MANIFEST_CHECKSUMS 'CRC32C', VERIFY_CHECKSUMS false";
 
@@ -197,117 +201,6 @@ fn begin(stream: &mut Connection) -> Result<Start, PgError> {
     Ok(Start { lsn, bytes })
 }
 
-/// Reads pages again, over the connection for queries; a role without the right to do so cannot.
-struct PageReader<'a, 'b> {
-    online: &'a mut Online<'b>,
-    usable: bool,
-}
-
-impl PageReader<'_, '_> {
-    fn read(&mut self, path: &str, page: u32) -> Option<Vec<u8>> {
-        if !self.usable {
-            return None;
-        }
-        let offset = u64::from(page) * PAGE_BYTES as u64;
-        let path = path.replace('\'', "''");
-        let sql = format!("SELECT encode(pg_read_binary_file('{path}', {offset}, {PAGE_BYTES}, true), 'hex')");
-        match self.online.queries.query(&sql) {
-            Ok(rows) => hex::decode(rows.value(0, 0)?).ok(),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "pages cannot be read again; make the role a member of `pg_read_server_files`"
-                );
-                self.usable = false;
-                None
-            }
-        }
-    }
-}
-
-/// What a thread is given.
-struct Piece {
-    /// The file's number.
-    number: usize,
-    path: String,
-    offset: u64,
-    content: Content,
-}
-
-enum Content {
-    /// All of it, to be cut into chunks.
-    Sent { bytes: Vec<u8>, chunk_bytes: usize },
-    /// One chunk, of which some blocks were sent.
-    Changed { length: usize, behind: u64, old: Vec<BlobSpan>, blocks: Vec<(u32, Vec<u8>)> },
-}
-
-#[derive(Default)]
-struct Stored {
-    pieces: BTreeMap<usize, Vec<(u64, Vec<Id>)>>,
-    /// By how much the checksums of files change that were sent in part.
-    changes: BTreeMap<usize, u32>,
-    failed: Option<DriverError>,
-}
-
-fn store_pieces(
-    store: &Store<'_>,
-    receiver: &Mutex<Receiver<Piece>>,
-    stored: &Mutex<Stored>,
-    pages: &Mutex<PageReader<'_, '_>>,
-) {
-    loop {
-        let received = receiver.lock().recv();
-        let Ok(piece) = received else { return };
-        if stored.lock().failed.is_some() {
-            continue;
-        }
-        if let Err(error) = store_piece(store, &piece, stored, pages) {
-            stored.lock().failed.get_or_insert(error);
-        }
-    }
-}
-
-fn store_piece(
-    store: &Store<'_>,
-    piece: &Piece,
-    stored: &Mutex<Stored>,
-    pages: &Mutex<PageReader<'_, '_>>,
-) -> Result<(), DriverError> {
-    match &piece.content {
-        Content::Sent { bytes, chunk_bytes } => {
-            // What cannot be read again counts as it was read: a page that is right needs no second look.
-            let read_again = |path: &str, page: u32| {
-                let again = pages.lock().read(path, page);
-                again.or_else(|| {
-                    let from = (u64::from(page) * PAGE_BYTES as u64).checked_sub(piece.offset)?;
-                    let from = usize::try_from(from).ok()?;
-                    bytes.get(from..from + PAGE_BYTES).map(<[u8]>::to_vec)
-                })
-            };
-            let ids = store.piece(&piece.path, piece.offset, bytes, *chunk_bytes, &read_again)?;
-            stored.lock().pieces.entry(piece.number).or_default().push((piece.offset, ids));
-        }
-        Content::Changed { length, behind, old, blocks } => {
-            let Some(parent) = &store.request.parent else { return Ok(()) };
-            let before = incremental::old_bytes(parent.reader, old, piece.offset, *length)?;
-            let mut after = before.clone();
-            for (block, bytes) in blocks {
-                let read_again = |path: &str, page: u32| pages.lock().read(path, page).or_else(|| Some(bytes.clone()));
-                store.judge_block(&piece.path, *block, bytes, &read_again);
-                // Blocks are given to the chunk that they lie in.
-                let at = (u64::from(*block) * PAGE_BYTES as u64 - piece.offset) as usize;
-                after[at..at + PAGE_BYTES].copy_from_slice(bytes);
-            }
-            let id = store.chunk(&after, (blocks.len() * PAGE_BYTES) as u64)?;
-            let change = incremental::checksum_change(&before, &after, *behind);
-            let mut stored = stored.lock();
-            *stored.changes.entry(piece.number).or_default() ^= change;
-            stored.pieces.entry(piece.number).or_default().push((piece.offset, vec![id]));
-        }
-    }
-    Ok(())
-}
-
 struct Arrived {
     path: String,
     bytes: u64,
@@ -378,7 +271,7 @@ impl Receiving<'_, '_> {
             _ => return Err(PgError::Unexpected { problem: format!("an archive called `{name}`") }.into()),
         };
         let mut archive = tar::Archive::new(source);
-        let failed = |error: io::Error| PgError::Broken(error);
+        let failed = |error: std::io::Error| PgError::Broken(error);
         let entries = archive.entries().map_err(failed)?;
         for entry in entries {
             let mut entry = entry.map_err(failed)?;
@@ -554,22 +447,6 @@ impl Receiving<'_, '_> {
     }
 }
 
-/// Counts and sums what is read.
-struct Summed<'a> {
-    source: &'a mut dyn Read,
-    bytes: u64,
-    crc: u32,
-}
-
-impl Read for Summed<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.source.read(buffer)?;
-        self.crc = crc32c::crc32c_append(self.crc, &buffer[..bytes]);
-        self.bytes += bytes as u64;
-        Ok(bytes)
-    }
-}
-
 /// A server that is not one could send anything.
 fn judge_path(path: &str) -> Result<(), DriverError> {
     let bad = path.starts_with('/') || path.contains('\0') || path.split('/').any(|name| name == ".." || name == ".");
@@ -577,85 +454,4 @@ fn judge_path(path: &str) -> Result<(), DriverError> {
         return Err(DriverError::Escape { path: path.to_owned(), problem: "the server named it so".to_owned() });
     }
     Ok(())
-}
-
-/// What comes after the bytes at hand.
-enum Next {
-    Nothing,
-    Archive(String),
-    Manifest,
-    End,
-}
-
-/// The bytes of one archive, or of the manifest.
-struct Source<'a> {
-    stream: &'a mut Connection,
-    current: Bytes,
-    next: Next,
-    /// What the connection said, while the archive's reader only knows that it cannot go on.
-    failed: Option<PgError>,
-}
-
-impl Source<'_> {
-    /// Takes messages until there are bytes, or something new begins.
-    fn advance(&mut self) -> Result<(), PgError> {
-        while self.current.is_empty() && matches!(self.next, Next::Nothing) {
-            match self.stream.next()? {
-                Event::CopyData(message) => self.message(message)?,
-                Event::CopyDone => self.next = Next::End,
-                Event::Ready => return Err(PgError::Unexpected { problem: "the backup ended early".to_owned() }),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn message(&mut self, mut message: Bytes) -> Result<(), PgError> {
-        if message.is_empty() {
-            return Ok(());
-        }
-        match message.get_u8() {
-            b'd' => self.current = message,
-            b'n' => {
-                let name = message.split(|byte| *byte == 0).next().unwrap_or_default();
-                self.next = Next::Archive(String::from_utf8_lossy(name).into_owned());
-            }
-            b'm' => self.next = Next::Manifest,
-            // Progress: counted here by what arrives.
-            b'p' => {}
-            other => {
-                let problem = format!("a message `{}` in the backup", other.escape_ascii());
-                return Err(PgError::Unexpected { problem });
-            }
-        }
-        Ok(())
-    }
-
-    /// Skips what is left of an archive: a tar reader stops at the first sign of the end.
-    fn drain(&mut self) -> Result<(), DriverError> {
-        let copied = io::copy(self, &mut io::sink()).map_err(PgError::Broken)?;
-        tracing::trace!(copied, "the end of an archive");
-        Ok(())
-    }
-
-    /// The connection's own words in place of the reader's.
-    fn check(&mut self, result: Result<(), DriverError>) -> Result<(), DriverError> {
-        match (result, self.failed.take()) {
-            (Err(_), Some(failed)) => Err(failed.into()),
-            (result, _) => result,
-        }
-    }
-}
-
-impl Read for Source<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Err(error) = self.advance() {
-            let words = error.to_string();
-            self.failed = Some(error);
-            return Err(io::Error::other(words));
-        }
-        let bytes = self.current.len().min(buffer.len());
-        self.current.copy_to_slice(&mut buffer[..bytes]);
-        Ok(bytes)
-    }
 }

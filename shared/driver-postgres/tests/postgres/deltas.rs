@@ -17,12 +17,14 @@ use super::restores::{check_with, failures};
 
 /// Pages of the table that is changed.
 const FILLER: &str = "CREATE TABLE filler (id int PRIMARY KEY, text text) WITH (fillfactor = 90); \
-    INSERT INTO filler SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 60000) n; CHECKPOINT";
+    INSERT INTO filler SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 60000) n";
 
 /// A cluster, a recovery point of it, and the cluster again after changes, shut down.
 fn changed_since() -> (Cluster, MemoryVault, Point, String) {
     let mut cluster = Cluster::with_shop();
     cluster.sql("shop", FILLER);
+    // Or the first who reads a page changes it.
+    cluster.sql("shop", "VACUUM FREEZE filler");
     let vault = MemoryVault::new();
     let point = capture(&vault, &cluster.location("files"));
     cluster.sql("shop", "UPDATE filler SET text = 'other' WHERE id % 600 = 1");
@@ -78,7 +80,7 @@ fn an_old_data_directory_is_given_the_chunks_that_differ() {
     let written = written_bytes() - written;
     let whole = point.capture.size_bytes;
     assert_eq!(inode(), before, "the file was made anew");
-    assert!(whole > 80 << 20, "{whole}");
+    assert!(whole > 60 << 20, "{whole}");
     // A hundred changed pages, vacuumed ones, catalogues, indexes and a segment of the log, each once beside and once in
     // its place.
     assert!(written < whole / 5, "{written} bytes were written of {whole}");
