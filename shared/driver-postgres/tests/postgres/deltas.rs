@@ -123,7 +123,8 @@ fn a_restore_over_old_data_that_is_cut_short_leaves_the_old_or_nothing_to_start_
     restore_over(&point, &target, &whole).unwrap();
     let looks = whole.looks.into_inner();
     let mut half_way = 0;
-    for cut in 1..CUTS {
+    // Most of the first half only looks at what is there.
+    for cut in (1..CUTS).filter(|cut| *cut == 1 || *cut >= CUTS / 2) {
         fresh();
         let error = restore_over(&point, &target, &StopAfter::new(looks * cut / CUTS)).unwrap_err();
         assert!(error.is_stop(), "{error}");
