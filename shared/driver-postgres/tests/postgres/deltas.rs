@@ -13,7 +13,7 @@ use job_model::{OverwritePolicy, Progress};
 
 use super::captures::{Point, capture, verify_backup};
 use super::cluster::{Cluster, run, settings};
-use super::restores::{check_with, failures};
+use super::restored::{check_with, failures, options};
 
 /// Pages of the table that is changed.
 const FILLER: &str = "CREATE TABLE filler (id int PRIMARY KEY, text text) WITH (fillfactor = 90); \
@@ -43,7 +43,7 @@ fn restore_over(point: &Point, target: &Path, control: &dyn Control) -> Result<R
         target,
         overwrite: OverwritePolicy::Exact,
         include: &[],
-        options: &super::restores::options(&[]),
+        options: &options(&[]),
         parallelism: 2,
         control,
         elapsed_ms: &|| 0,
@@ -65,7 +65,7 @@ fn digest(directory: &Path) -> String {
 
 fn is_the_recovery_point(point: &Point, target: &Path) {
     verify_backup(target);
-    let check = check_with(point, target, &super::restores::options(&[]));
+    let check = check_with(point, target, &options(&[]));
     assert_eq!(failures(&check), Vec::<String>::new());
 }
 

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use driver_api::conformance::MemoryVault;
 use driver_api::{CaptureRequest, Control, Driver as _, NoControl, ParentPoint, QuiesceOutcome, SnapshotReader as _};
 use driver_postgres::PostgresDriver;
-use job_model::{ChangeMethod, Progress};
+use job_model::{ChangeMethod, OverwritePolicy, Progress};
 use vault_format::{Id, NodeKind};
 
 use super::captures::{Point, commit};
 use super::cluster::{connect, run, settings};
-use super::restores::restore;
+use super::restored::{options, restore_with};
 
 const PORT: u16 = 5417;
 const PROGRAMS: &str = "/usr/lib/postgresql/17/bin";
@@ -186,6 +186,10 @@ impl Control for BytesRead {
     fn advance(&self, difference: Progress) {
         self.0.fetch_add(difference.bytes_read, Ordering::Relaxed);
     }
+}
+
+fn restore(point: &Point, target: &Path) {
+    restore_with(settings(), point, target, OverwritePolicy::Refuse, &options(&[])).unwrap();
 }
 
 /// The chunks of a file of a recovery point.

@@ -47,18 +47,7 @@ impl<'a> RestoredCopy<'a> {
 
     /// Climbs the ladder.
     pub(crate) fn check(&self, options: &BTreeMap<String, String>) -> Check {
-        let begin = Instant::now();
-        let request = CheckRequest {
-            reader: &self.point.snapshot,
-            description: &self.point.description,
-            restored: &self.target,
-            options,
-            privileged: true,
-            parallelism: 3,
-            control: &NoControl,
-            elapsed_ms: &|| u64::try_from(begin.elapsed().as_millis()).unwrap(),
-        };
-        PostgresDriver::new(settings()).check(request).unwrap()
+        check_with(self.point, &self.target, options)
     }
 
     /// What the ladder finds wrong.
@@ -76,6 +65,22 @@ impl<'a> RestoredCopy<'a> {
         let mut stop = program("pg_ctl");
         run(stop.args(["stop", "-w", "-s", "-m", "fast", "-D"]).arg(&self.target));
     }
+}
+
+/// Climbs the ladder with a data directory.
+pub(crate) fn check_with(point: &Point, restored: &Path, options: &BTreeMap<String, String>) -> Check {
+    let begin = Instant::now();
+    let request = CheckRequest {
+        reader: &point.snapshot,
+        description: &point.description,
+        restored,
+        options,
+        privileged: true,
+        parallelism: 3,
+        control: &NoControl,
+        elapsed_ms: &|| u64::try_from(begin.elapsed().as_millis()).unwrap(),
+    };
+    PostgresDriver::new(settings()).check(request).unwrap()
 }
 
 pub(crate) fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
