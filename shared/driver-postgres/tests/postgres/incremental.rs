@@ -275,13 +275,18 @@ fn without_summaries_or_on_another_cluster_everything_is_read_and_said() {
     assert!(why.contains("cluster") && read > first_read / 2, "{why}");
     drop(other);
 
-    // A summary is gone.
+    // The summaries are gone, and so is the log that they could be made anew from.
     server.stop();
-    run(Command::new("sh")
-        .arg("-c")
-        .arg(format!("rm -f {}/*.summary", server.outside("data/pg_wal/summaries").display())));
+    let summaries = server.outside("data/pg_wal/summaries");
+    run(Command::new("sh").arg("-c").arg(format!("rm -f {}/*.summary", summaries.display())));
+    server.configure("summarize_wal = off");
     server.start();
-    server.sql("postgres", "SELECT pg_switch_wal(); CHECKPOINT");
+    for _ in 0..2 {
+        server.sql("postgres", "SELECT pg_switch_wal()");
+        server.sql("postgres", "CHECKPOINT");
+    }
+    server.configure("summarize_wal = on");
+    server.sql("postgres", "SELECT pg_reload_conf()");
     let (next, read) = server.capture(&vault, Some(&point));
     let why = next.capture.reading.fallback.clone().unwrap();
     assert_eq!(next.capture.reading.method, ChangeMethod::FullRead);
