@@ -21,6 +21,7 @@ const PORT: u16 = 5417;
 const PROGRAMS: &str = "/usr/lib/postgresql/17/bin";
 
 /// The root that has PostgreSQL 17; none where the tests are left out.
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 fn root() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.holdfast/postgresql-17");
     match root.canonicalize() {
