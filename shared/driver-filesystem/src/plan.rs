@@ -1,10 +1,10 @@
 //! What a recovery point holds, read and judged as a whole before anything is written or compared.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use driver_api::{BlobSpan, DriverError, ReadError, SnapshotReader};
-use vault_format::{Node, NodeKind};
+use vault_format::{Id, Node, NodeKind, Tree};
 
 use crate::sidecar::{self, Attributes};
 use crate::{display, join};
@@ -77,11 +77,12 @@ impl Plan {
             return Err(DriverError::NotOurs { problem: "`data` is not a directory".to_owned() });
         }
         let mut index = 0;
+        let mut trees = Trees::default();
         while index < entries.len() {
             if let NodeKind::Dir { subtree } = entries[index].node.kind {
                 let first = entries.len();
                 let (path, whole) = (entries[index].path.clone(), entries[index].whole);
-                let nodes = reader.tree(&subtree)?.nodes;
+                let nodes = trees.take(reader, &entries[index..], &subtree)?.nodes;
                 judge_names(&path, &nodes)?;
                 for node in nodes {
                     let path = join(&path, &node.name);
@@ -122,6 +123,41 @@ impl Plan {
     /// How many names of this file are in the plan.
     pub(crate) fn names(&self, index: usize) -> u64 {
         self.entries[index].leader.and_then(|leader| self.groups.get(&leader)).map_or(1, |group| group.len() as u64)
+    }
+}
+
+/// Trees that will be needed next, read by all processors at once.
+#[derive(Default)]
+struct Trees(VecDeque<(Id, Result<Tree, ReadError>)>);
+
+impl Trees {
+    /// Most trees that are read ahead.
+    const AHEAD: usize = 256;
+
+    /// The tree of the first of these entries, which are the ones that are looked at next.
+    fn take(&mut self, reader: &dyn SnapshotReader, next: &[Entry], id: &Id) -> Result<Tree, ReadError> {
+        if self.0.is_empty() {
+            let subtree = |entry: &Entry| match entry.node.kind {
+                NodeKind::Dir { subtree } => Some(subtree),
+                _ => None,
+            };
+            let wanted: Vec<Id> = next.iter().filter_map(subtree).take(Self::AHEAD).collect();
+            let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            let share = wanted.len().div_ceil(threads).max(1);
+            let read = |ids: &[Id]| ids.iter().map(|id| (*id, reader.tree(id))).collect::<Vec<_>>();
+            std::thread::scope(|scope| {
+                let handles: Vec<_> = wanted.chunks(share).map(|ids| scope.spawn(move || read(ids))).collect();
+                // What a thread that died would have read is read when it is needed.
+                self.0.extend(handles.into_iter().filter_map(|handle| handle.join().ok()).flatten());
+            });
+        }
+        match self.0.pop_front() {
+            Some((found, tree)) if found == *id => tree,
+            _ => {
+                self.0.clear();
+                reader.tree(id)
+            }
+        }
     }
 }
 

@@ -55,6 +55,7 @@ pub(crate) fn run(request: &RestoreRequest<'_>, last: Option<&str>) -> Result<Re
         target: &destination.target,
         policy: destination.policy,
         staged: destination.is_new(),
+        bare: destination.is_bare(),
         key: &key,
         zeros: ZeroChunks::default(),
         findings: Findings::default(),
@@ -109,6 +110,8 @@ struct Work<'a> {
     last: Option<usize>,
     /// What differs in files that are changed where they lie.
     patches: HashMap<usize, Vec<BlobSpan>>,
+    /// Whether what is made new has no extended attributes of its own.
+    bare: bool,
     /// Part of the names of everything temporary.
     key: &'a str,
     zeros: ZeroChunks,

@@ -26,6 +26,8 @@ pub(crate) struct Destination {
 
 #[derive(Debug)]
 struct Staged {
+    /// Whether no earlier attempt has left it.
+    is_new: bool,
     parent: OwnedFd,
     staging: Vec<u8>,
     name: Vec<u8>,
@@ -68,10 +70,11 @@ impl Destination {
         let parent = rustix::fs::openat(CWD, parent, flags, Mode::empty())
             .map_err(|e| io_error("open the parent directory of", &shown, e))?;
         let staging = mark(key);
-        match rustix::fs::mkdirat(&parent, &staging[..], Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let is_new = match rustix::fs::mkdirat(&parent, &staging[..], Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(io_error("make a directory beside", shown, error)),
-        }
+        };
         let open = || {
             let fd = rustix::fs::openat(&parent, &staging[..], flags | OFlags::NOFOLLOW, Mode::empty())?;
             let stat = inode::Stat::of(&fd)?;
@@ -84,7 +87,7 @@ impl Destination {
         if stat.uid != euid.as_raw() && !euid.is_root() {
             return Err(DriverError::TargetExists { path: format!("{shown} ({})", crate::display(&staging)) });
         }
-        let staged = Staged { parent, staging, name: name.to_vec() };
+        let staged = Staged { is_new, parent, staging, name: name.to_vec() };
         let (target, path) = (Target::new(root), path.to_owned());
         Ok(Self { target, policy: OverwritePolicy::Exact, staged: Some(staged), marked: false, path })
     }
@@ -92,6 +95,14 @@ impl Destination {
     /// Whether the target did not exist, so that its root is made by this restore.
     pub(super) const fn is_new(&self) -> bool {
         self.staged.is_some()
+    }
+
+    /// Whether what is made in the target has no extended attributes but those that the system gives to every new file: where
+    /// all of the target is made by this attempt, and it has inherited none itself.
+    pub(super) fn is_bare(&self) -> bool {
+        let Some(Staged { is_new: true, .. }) = &self.staged else { return false };
+        let inherited = inode::Place::Open(self.target.root().as_fd()).xattrs();
+        inherited.is_ok_and(|found| found.iter().all(|attribute| attribute.name.starts_with("security.")))
     }
 
     /// Marks a target that was empty as being restored.
@@ -119,7 +130,7 @@ impl Destination {
                 .and_then(|()| rustix::fs::fsync(self.target.root()))
                 .map_err(|e| io_error("sync", shown(), e))?;
         }
-        if let Some(Staged { parent, staging, name }) = &self.staged {
+        if let Some(Staged { parent, staging, name, .. }) = &self.staged {
             match rustix::fs::renameat_with(parent, &staging[..], parent, &name[..], RenameFlags::NOREPLACE) {
                 Ok(()) => {}
                 Err(Errno::EXIST) => return Err(DriverError::TargetExists { path: shown() }),

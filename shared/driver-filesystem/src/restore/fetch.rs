@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use driver_api::{BlobSpan, ContentRequest, ContentSink, DriverError};
+use driver_api::{BlobSpan, ContentRequest, ContentSink, DriverError, Uncached, reserve};
 use job_model::Progress;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -27,6 +27,8 @@ use driver_api::queue;
 
 /// Files fetched together: enough to read each pack once, few enough to bound memory.
 const BATCH_FILES_MAX: usize = 4096;
+/// Files of so many bytes are written past the page cache; of smaller ones the disk would take longer than the processor.
+const UNCACHED_BYTES_MIN: usize = 64 << 10;
 /// Files kept open while they are written.
 const OPEN_FILES_MAX: usize = 128;
 /// Directories kept open while files are made in them.
@@ -155,11 +157,20 @@ impl Work<'_> {
     fn make_file(&self, index: usize, holder: &OwnedFd, content: &[u8]) -> Result<(), DriverError> {
         let entry = &self.plan.entries[index];
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(holder, &entry.node.name[..], flags, Mode::RUSR | Mode::WUSR)
+        // Nobody else gets into the directory yet. What runs with its owner's rights does so when it has its owner.
+        let mode = Mode::from_raw_mode(entry.node.mode & 0o777);
+        let file = rustix::fs::openat(holder, &entry.node.name[..], flags, mode)
             .map(File::from)
             .map_err(|e| io_error("make", entry.display(), e))?;
-        file.write_all_at(content, 0).map_err(|e| io_error("write", entry.display(), e))?;
-        self.set_metadata(entry, Subject::Open { fd: file.as_fd() })?;
+        let written = |e| io_error("write", entry.display(), e);
+        if content.len() < UNCACHED_BYTES_MIN {
+            file.write_all_at(content, 0).map_err(written)?;
+            self.set_metadata_of_new(entry, Subject::Open { fd: file.as_fd() })?;
+        } else {
+            let file = Uncached::new(file);
+            file.write_all_at(content, 0).map_err(written)?;
+            self.set_metadata_of_new(entry, Subject::Open { fd: file.file().as_fd() })?;
+        }
         self.item_done();
         Ok(())
     }
@@ -204,6 +215,10 @@ impl Work<'_> {
         };
         file.set_len(entry.size()).map_err(failed)?;
         let extents = entry.attributes.data.as_deref();
+        if extents.is_none() && is_new {
+            // Parts that are written at the same time do not wait for each other, and lie in a row.
+            reserve(&file, 0, entry.size()).map_err(failed)?;
+        }
         // Asked for only where something is there already: of a new file everything is hole.
         let left = if is_new { None } else { Some(Content::of(&file, &self.zeros).map_err(failed)?) };
         let mut missing = Vec::new();
@@ -256,14 +271,14 @@ fn open_part(holder: &OwnedFd, name: &[u8]) -> rustix::io::Result<(File, bool)> 
 struct Sink<'a, 'w> {
     work: &'a Work<'w>,
     batch: &'a [usize],
-    files: Vec<Mutex<Option<Arc<File>>>>,
+    files: Vec<Mutex<Option<Arc<Uncached>>>>,
     open: AtomicUsize,
     /// Directories that files were made in last: packs hold the files of a directory together.
     holders: Mutex<HashMap<usize, Arc<OwnedFd>>>,
 }
 
 impl Sink<'_, '_> {
-    fn file(&self, position: usize) -> io::Result<Arc<File>> {
+    fn file(&self, position: usize) -> io::Result<Arc<Uncached>> {
         let mut slot = self.files[position].lock();
         if let Some(file) = &*slot {
             return Ok(file.clone());
@@ -272,7 +287,8 @@ impl Sink<'_, '_> {
         let entry = &self.work.plan.entries[index];
         let holder =
             self.work.target.directory(&self.work.plan.entries[entry.holder].path).map_err(io::Error::other)?;
-        let file = Arc::new(File::from(open_beneath(&holder, &self.work.beside(index, ""), OFlags::RDWR)?));
+        let file = File::from(open_beneath(&holder, &self.work.beside(index, ""), OFlags::RDWR)?);
+        let file = Arc::new(Uncached::new(file));
         // A file that is whole with its first piece needs no keeping.
         if entry.spans.len() > 1 && self.open.fetch_add(1, Ordering::Relaxed) < OPEN_FILES_MAX {
             *slot = Some(file.clone());
@@ -331,8 +347,9 @@ impl ContentSink for Nowhere {
 }
 
 /// Writes all but zeros in what was a hole. What the vault holds counts, not what the sidecar says.
-fn write_sparse(file: &File, offset: u64, bytes: &[u8], extents: Option<&[Extent]>) -> io::Result<()> {
+fn write_sparse(file: &Uncached, offset: u64, bytes: &[u8], extents: Option<&[Extent]>) -> io::Result<()> {
     let Some(extents) = extents else { return file.write_all_at(bytes, offset) };
+    let file = file.file();
     let part = |from: u64, to: u64| &bytes[(from - offset) as usize..(to - offset) as usize];
     let end = offset + bytes.len() as u64;
     let mut position = offset;

@@ -110,6 +110,15 @@ impl Work<'_> {
 
     /// Makes everything but flags what the node says; touches nothing that is right already.
     pub(super) fn set_metadata(&self, entry: &Entry, subject: Subject<'_>) -> Result<(), DriverError> {
+        self.set_all_but_flags(entry, subject, false)
+    }
+
+    /// The same for what was made a moment ago.
+    pub(super) fn set_metadata_of_new(&self, entry: &Entry, subject: Subject<'_>) -> Result<(), DriverError> {
+        self.set_all_but_flags(entry, subject, self.bare)
+    }
+
+    fn set_all_but_flags(&self, entry: &Entry, subject: Subject<'_>, is_bare: bool) -> Result<(), DriverError> {
         let node = &entry.node;
         let current = subject.stat().map_err(|e| io_error("look at", entry.display(), e))?;
         let mut mode = node.mode;
@@ -121,7 +130,9 @@ impl Work<'_> {
                 mode &= !0o6000;
             }
         }
-        changed |= self.set_attributes(entry, subject)?;
+        if !(is_bare && node.xattrs.is_empty()) {
+            changed |= self.set_attributes(entry, subject)?;
+        }
         if !matches!(node.kind, NodeKind::Symlink { .. }) && (changed || current.mode != mode) {
             self.set("set the mode of", entry, subject.set_mode(mode))?;
         }
@@ -182,18 +193,29 @@ impl Work<'_> {
 
     /// Directories, each after all that is below it.
     pub(super) fn finish_directories(&self) -> Result<(), DriverError> {
-        for index in (0..self.plan.entries.len()).rev() {
-            let entry = &self.plan.entries[index];
-            if matches!(self.actions[index], Action::Make { .. } | Action::Update { .. }) {
-                self.stop_if_told()?;
-                let fd = self.target.directory(&entry.path)?;
-                self.set_metadata(entry, Subject::Open { fd: fd.as_fd() })?;
-                if index > 0 {
-                    self.item_done();
-                }
-            }
+        let depth = |index: &usize| self.plan.entries[*index].path.iter().filter(|byte| **byte == b'/').count();
+        let touched = |action: Action| matches!(action, Action::Make { .. } | Action::Update { .. });
+        let below: Vec<usize> = self.plan.below_root().filter(|index| touched(self.actions[*index])).collect();
+        // Entries of one depth follow each other.
+        let levels: Vec<&[usize]> = below.chunk_by(|a, b| depth(a) == depth(b)).collect();
+        for level in levels.into_iter().rev() {
+            queue::for_each(self.request.parallelism, self.request.control, level, |&index| {
+                self.finish_directory(index)?;
+                self.item_done();
+                Ok(())
+            })?;
         }
-        Ok(())
+        if touched(self.actions[0]) { self.finish_directory(0) } else { Ok(()) }
+    }
+
+    fn finish_directory(&self, index: usize) -> Result<(), DriverError> {
+        let entry = &self.plan.entries[index];
+        let fd = self.target.directory(&entry.path)?;
+        let subject = Subject::Open { fd: fd.as_fd() };
+        match self.actions[index] {
+            Action::Make { .. } => self.set_metadata_of_new(entry, subject),
+            _ => self.set_metadata(entry, subject),
+        }
     }
 
     /// Flags and project ids of all but the root.

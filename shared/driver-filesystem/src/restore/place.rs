@@ -20,6 +20,8 @@ use driver_api::queue;
 
 impl Work<'_> {
     pub(super) fn make_directories(&self) -> Result<(), DriverError> {
+        // Entries of one directory follow each other.
+        let mut last: Option<(usize, OwnedFd)> = None;
         for (index, entry) in self.plan.entries.iter().enumerate() {
             self.stop_if_told()?;
             match self.actions[index] {
@@ -28,11 +30,15 @@ impl Work<'_> {
                     inode::unlock(fd).map_err(|e| io_error("clear the flags of", entry.display(), e))?;
                 }
                 Action::Make { aside } => {
-                    let holder = self.holder(entry)?;
+                    let holder = match last.take() {
+                        Some((number, holder)) if number == entry.holder => holder,
+                        _ => self.holder(entry)?,
+                    };
+                    let (_, holder) = last.insert((entry.holder, holder));
                     if aside {
-                        self.set_aside(index, &holder)?;
+                        self.set_aside(index, holder)?;
                     }
-                    rustix::fs::mkdirat(&holder, &entry.node.name[..], Mode::RWXU)
+                    rustix::fs::mkdirat(&*holder, &entry.node.name[..], Mode::RWXU)
                         .map_err(|e| io_error("make directory", entry.display(), e))?;
                 }
                 _ => {}
@@ -133,7 +139,8 @@ impl Work<'_> {
             }
             Err(error) => return Err(io_error("make", entry.display(), error)),
         }
-        self.set_metadata(entry, Subject::Entry { directory: holder.as_fd(), name: beside })?;
+        let subject = Subject::Entry { directory: holder.as_fd(), name: beside };
+        self.set_metadata_of_new(entry, subject)?;
         if direct {
             self.item_done();
             return Ok(());

@@ -1,7 +1,7 @@
 //! The directory that is written into. Nothing here can leave it: every name is resolved beneath its descriptor by the
 //! kernel, without following links.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use driver_api::DriverError;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -28,16 +28,14 @@ impl Target {
 
     /// Opens a directory.
     pub(crate) fn directory(&self, path: &[u8]) -> Result<OwnedFd, DriverError> {
-        let mut fd = open_beneath(&self.root, b".", OFlags::DIRECTORY | OFlags::RDONLY);
-        let mut rest = path;
+        let open =
+            |directory: BorrowedFd<'_>, part: &[u8]| open_beneath(directory, part, OFlags::DIRECTORY | OFlags::RDONLY);
+        let (part, mut rest) = cut(path);
+        let mut fd = open(self.root.as_fd(), if part.is_empty() { b"." } else { part });
         while !rest.is_empty() {
-            let cut = if rest.len() <= PATH_BYTES_MAX {
-                rest.len()
-            } else {
-                rest[..PATH_BYTES_MAX].iter().rposition(|byte| *byte == b'/').unwrap_or(rest.len())
-            };
-            fd = fd.and_then(|fd| open_beneath(&fd, &rest[..cut], OFlags::DIRECTORY | OFlags::RDONLY));
-            rest = rest[cut..].strip_prefix(b"/").unwrap_or_default();
+            let (part, after) = cut(rest);
+            fd = fd.and_then(|fd| open(fd.as_fd(), part));
+            rest = after;
         }
         fd.map_err(|error| match error {
             Errno::XDEV | Errno::LOOP => DriverError::Escape {
@@ -47,6 +45,15 @@ impl Target {
             _ => io_error("open", display(path), error),
         })
     }
+}
+
+/// What one system call takes of a path, and what is left.
+fn cut(path: &[u8]) -> (&[u8], &[u8]) {
+    if path.len() <= PATH_BYTES_MAX {
+        return (path, b"");
+    }
+    let at = path[..PATH_BYTES_MAX].iter().rposition(|byte| *byte == b'/').unwrap_or(path.len());
+    (&path[..at], path[at..].strip_prefix(b"/").unwrap_or_default())
 }
 
 /// Opens below a directory, never through a link.
