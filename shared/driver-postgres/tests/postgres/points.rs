@@ -32,7 +32,7 @@ fn live(cluster: &Cluster, random: &mut StdRng, round: u64) {
         2 => format!("DELETE FROM orders WHERE id BETWEEN {from} AND {from} + {rows}"),
         3 => format!("CREATE TABLE made_{round} AS SELECT n, md5(n::text) FROM generate_series(1, {rows}) n"),
         4 => "VACUUM FULL orders".to_owned(),
-        5 => format!("TRUNCATE writes; INSERT INTO writes (id) SELECT generate_series(1, {rows})"),
+        5 => format!("TRUNCATE writes; INSERT INTO writes (at) SELECT now() FROM generate_series(1, {rows})"),
         _ => "CHECKPOINT; SELECT pg_switch_wal()".to_owned(),
     };
     cluster.sql("shop", &change);
