@@ -143,6 +143,11 @@ const fn task_of(class: StorageClass) -> &'static str {
     }
 }
 
+/// Whether such a job is one that writes what protects recovery points.
+pub(crate) fn is_task(task: &str) -> bool {
+    task == task::PROTECT_VAULT || task == task::PROTECT_COLD_TIER
+}
+
 /// Which of a vault's repositories such a job is about.
 fn class_of(task: &str) -> StorageClass {
     if task == task::PROTECT_COLD_TIER { StorageClass::Cold } else { StorageClass::Warm }

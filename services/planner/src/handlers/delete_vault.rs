@@ -3,7 +3,7 @@
 use job_events::DeleteVault;
 use job_model::StorageClass;
 
-use crate::decide::{Accepted, Refusal, Step};
+use crate::decide::{Accepted, Refusal, Step, keeping};
 
 pub(crate) fn handle(step: &mut Step<'_>, request: &DeleteVault) -> Result<Accepted, Refusal> {
     let gone = || Refusal::not_found("vault", format!("vault `{}` does not exist", request.vault));
@@ -23,7 +23,11 @@ pub(crate) fn handle(step: &mut Step<'_>, request: &DeleteVault) -> Result<Accep
             *source_vault == request.vault || *destination_vault == request.vault
         }
         job_model::JobDetail::Restore { vault, .. } => *vault == request.vault,
-        job_model::JobDetail::Maintenance { vault, .. } => vault.as_ref() == Some(&request.vault),
+        // What protects recovery points may be on its way into the vault, a lock that was lifted just now for example: the
+        // order carries all that its worker needs, and there is nothing in the vault to protect.
+        job_model::JobDetail::Maintenance { vault, task, .. } => {
+            vault.as_ref() == Some(&request.vault) && !keeping::is_task(task)
+        }
         job_model::JobDetail::Verification { .. } => false,
     };
     if let Some(row) = step.state.open_jobs().into_iter().find(|row| needs(&row.job.detail)) {

@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 use job_events::{
-    CancelLegalHold, CreateLegalHold, DeleteVaultLock, Disposition, HoldTerms, LockTerms, OrderBody, ProtectVault,
-    PutVaultLock,
+    CancelLegalHold, CreateLegalHold, DeleteVault, DeleteVaultLock, Disposition, HoldTerms, LockTerms, OrderBody,
+    ProtectVault, PutVaultLock,
 };
-use job_model::{Generations, HoldSelection, LegalHoldId, Lifecycle};
+use job_model::{Generations, HoldSelection, JobDetail, LegalHoldId, Lifecycle};
 
 use super::scene::{EUROPE, Scene, create_vault, protect, register, rule};
 use super::{Mischief, World};
@@ -76,6 +76,29 @@ fn a_lock_is_written_into_its_vault_once_and_taken_back_when_it_is_lifted() {
     let before = orders(&s).len();
     s.world.run_for(DAY);
     assert_eq!(orders(&s).len(), before, "what is confirmed is not ordered again");
+}
+
+#[test]
+fn an_empty_vault_whose_lock_was_lifted_just_now_can_be_deleted_at_once() {
+    let mut s = scene();
+    lock(&mut s, 7, None, None);
+    s.world.run_for(DAY);
+    s.world.accepted(DeleteVaultLock { vault: s.near.clone() });
+    let is_open = |s: &Scene| {
+        s.world.state.open_jobs().iter().any(|row| matches!(&row.job.detail, JobDetail::Maintenance { .. }))
+    };
+    let mut waited = SignedDuration::ZERO;
+    while !is_open(&s) {
+        waited += SignedDuration::from_secs(1);
+        assert!(waited < HOUR && orders(&s).len() == 1, "the lock is taken back by a job");
+        s.world.run_for(SignedDuration::from_secs(1));
+    }
+    s.world.accepted(DeleteVault { vault: s.near.clone() });
+    s.world.run_for(DAY);
+    assert!(!is_open(&s), "the job ends without its vault");
+    let last = orders(&s).pop().unwrap();
+    assert_eq!((last.lock, last.unlock), (None, true));
+    assert!(s.world.state.keeps.values().all(|row| row.vault != s.near));
 }
 
 #[test]
