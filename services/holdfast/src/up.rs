@@ -1,5 +1,6 @@
 //! `holdfast up`: a private bus and all services as child processes, on one machine, supervised.
 
+mod api_address;
 mod api_keys;
 mod backoff;
 mod child;
@@ -13,6 +14,7 @@ mod settings;
 mod supervise;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ use service_host::{Clock, SystemClock};
 use snapshot_worker::FollowConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::api_address::ApiAddress;
 use self::layout::Layout;
 use self::lock::InstanceLock;
 use self::supervise::{LOOK_EVERY, Managed, Seen, Start};
@@ -75,7 +78,8 @@ pub(crate) async fn run(
     Endpoint::remove(layout.root()).map_err(CliError::io("take the description of an earlier run away"))?;
     let bus = server::prepare(&layout, &regions)?;
     api_keys::prepare(&layout)?;
-    let settings = Arc::new(settings(args, &layout, &bus.url, &regions)?);
+    let api = ApiAddress::choose(&layout, args.api_listen)?;
+    let settings = Arc::new(settings(args, &layout, &bus.url, api.listen, &regions)?);
     let endpoint = endpoint(&settings, clock);
 
     let mut buses = [bus_child(&layout, &bus)];
@@ -154,7 +158,13 @@ fn follow(args: &UpArgs) -> FollowConfig {
 }
 
 /// Makes missing keys, and the file that lets the command line open vaults with them.
-fn settings(args: &UpArgs, layout: &Layout, url: &str, regions: &[Region]) -> Result<settings::Settings, CliError> {
+fn settings(
+    args: &UpArgs,
+    layout: &Layout,
+    url: &str,
+    api_listen: SocketAddr,
+    regions: &[Region],
+) -> Result<settings::Settings, CliError> {
     let mut wanted = vec![DEFAULT_KEY.to_owned()];
     wanted.extend(args.key_profiles.iter().cloned());
     let profiles = secrets::key_profiles(&layout.keys_dir(), &wanted)?;
@@ -171,7 +181,7 @@ fn settings(args: &UpArgs, layout: &Layout, url: &str, regions: &[Region]) -> Re
         otlp_endpoint: args.otlp_endpoint.clone(),
         stop_wait: Duration::from_secs(args.stop_timeout),
         layout: layout.clone(),
-        api_listen: api_keys::address(layout, args.api_listen)?,
+        api_listen,
         aws_strict: args.aws_strict,
         follow: follow(args),
     })

@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
 
 use gateway::{AccessKey, Role};
 use job_model::AccountId;
 
-use super::child;
 use super::layout::Layout;
 use super::secrets::{ensure_password, read_password};
 use crate::endpoint::write_private;
 use crate::error::CliError;
 
-/// Where the API is answered when nothing says otherwise.
-const USUAL_PORT: u16 = 9480;
 /// The installation's own account.
 const ACCOUNT: &str = "000000000000";
 /// A key of each role; the first one is the default profile.
@@ -55,23 +51,6 @@ pub(super) fn prepare(layout: &Layout) -> Result<(), CliError> {
     write_private(&path, text.as_bytes()).map_err(CliError::io(format!("write `{}`", path.display())))
 }
 
-/// Where the API is answered: as asked for, else at the port of the last run, the usual one, or any that is free.
-pub(super) fn address(layout: &Layout, wanted: Option<SocketAddr>) -> Result<SocketAddr, CliError> {
-    if let Some(wanted) = wanted {
-        return Ok(wanted);
-    }
-    let file = layout.api_port_file();
-    let earlier = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
-    let known = [earlier, Some(USUAL_PORT)].into_iter().flatten().find(|port| child::is_free(*port));
-    let failed = || format!("choose a port for the API, in `{}`", file.display());
-    let port = match known {
-        Some(port) => port,
-        None => child::free_address().map_err(CliError::io(failed()))?.port(),
-    };
-    write_private(&file, format!("{port}\n").as_bytes()).map_err(CliError::io(failed()))?;
-    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -89,15 +68,5 @@ mod tests {
         assert!(first.contains("[default]\naws_access_key_id = HOLDFAST0ADMIN\n"));
         let mode = std::fs::metadata(layout.aws_credentials_file()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn the_port_of_the_last_run_is_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::create(dir.path()).unwrap();
-        let first = address(&layout, None).unwrap();
-        assert_eq!(address(&layout, None).unwrap(), first);
-        let wanted = "127.0.0.1:1".parse().unwrap();
-        assert_eq!(address(&layout, Some(wanted)).unwrap(), wanted);
     }
 }
