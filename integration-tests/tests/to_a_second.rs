@@ -331,7 +331,8 @@ async fn a_dropped_table_comes_back_to_the_second_before_though_the_worker_was_k
     });
     let copy = copy.await.unwrap();
     assert_eq!((copy.kind, copy.copied_from.as_ref()), (RecoveryPointKind::Snapshot, Some(&point.arn)));
-    fs::remove_dir_all(installation.vault_dir("primary")).unwrap();
+    // In one go: whoever follows the server still writes into it.
+    fs::rename(installation.vault_dir("primary"), place.path().join("lost")).unwrap();
     let far = Server {
         data: place.path().join("restored/far"),
         port: free_port(),
