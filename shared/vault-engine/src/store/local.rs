@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use driver_api::{Uncached, reserve};
 use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
@@ -17,7 +18,7 @@ const UNFINISHED: &str = "tmp";
 /// Directories of a new repository.
 const DIRECTORIES: [&str; 6] = ["data", "index", "keys", "locks", "snapshots", UNFINISHED];
 
-/// Files of so many bytes are brought to the disk as they are written.
+/// Files of so many bytes are brought to the disk as they are written, past the page cache.
 const WRITTEN_BACK_BYTES: usize = 1 << 20;
 
 /// See the module.
@@ -39,7 +40,7 @@ impl LocalStore {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let path = directory.join(format!("{}-{number}", std::process::id()));
             let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            let mut file = match opened {
+            let file = match opened {
                 Ok(file) => file,
                 // Left by a process that died and had our number; the next name is free.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
@@ -50,10 +51,9 @@ impl LocalStore {
                 }
                 Err(error) => return Err(failed("create", &path, error)),
             };
-            return match file.write_all(bytes).and_then(|()| write_back(&file, bytes.len())) {
+            return match write(file, bytes) {
                 Ok(()) => Ok(path),
                 Err(error) => {
-                    drop(file);
                     // The first error is the one to tell.
                     let _ = fs::remove_file(&path);
                     Err(failed("write", &path, error))
@@ -267,13 +267,17 @@ impl Store for LocalStore {
     }
 }
 
-/// Brings a pack to the disk while others are still being made, so that the barrier finds little to do. The barrier is what
-/// is relied on, also where the file system has no such call.
-fn write_back(file: &File, length: usize) -> io::Result<()> {
-    if length < WRITTEN_BACK_BYTES {
-        return Ok(());
+/// Writes a file. A pack goes past the page cache, which it would only fill: nobody reads it soon. It is brought to the disk
+/// while others are still being made, so that the barrier finds little to do. The barrier is what is relied on, also where the
+/// file system has no such call.
+fn write(mut file: File, bytes: &[u8]) -> io::Result<()> {
+    if bytes.len() < WRITTEN_BACK_BYTES {
+        return file.write_all(bytes);
     }
-    match file.sync_data() {
+    reserve(&file, 0, bytes.len() as u64)?;
+    let file = Uncached::new(file);
+    file.write_all_at(bytes, 0)?;
+    match file.file().sync_data() {
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         other => other,
     }
