@@ -18,6 +18,8 @@ const SOURCES: [&str; 3] = ["/usr/share", "/usr/include", "/usr/lib"];
 const CHANGES: u64 = 300;
 /// Bytes of each change.
 const CHANGE_BYTES: usize = 64 << 10;
+/// What is read before each change and behind it, so that no tool pays for the disk.
+const AROUND_BYTES: usize = 1 << 20;
 /// Length of the sparse volume.
 const SPARSE_BYTES: u64 = 200_000_000_000;
 /// Data in it, in pieces of 4 MiB.
@@ -45,6 +47,7 @@ pub(crate) fn change(image: &Path, seed: u64) -> Result<(), BenchError> {
     let length = file.metadata().map_err(BenchError::io("look at", image))?.len();
     let mut random = StdRng::seed_from_u64(seed);
     let mut bytes = vec![0; CHANGE_BYTES];
+    let mut around_it = vec![0; AROUND_BYTES];
     let mut done = 0;
     while done < CHANGES {
         let offset = random.random_range(0..length / 4096) * 4096;
@@ -55,6 +58,10 @@ pub(crate) fn change(image: &Path, seed: u64) -> Result<(), BenchError> {
         }
         random.fill_bytes(&mut bytes);
         file.write_all_at(&bytes, offset).map_err(BenchError::io("write", image))?;
+        // What lies around it is in memory too: every tool reads more than what changed.
+        let around = offset.saturating_sub(AROUND_BYTES as u64);
+        let read = &mut around_it[..AROUND_BYTES.min((length - around) as usize)];
+        file.read_exact_at(read, around).map_err(BenchError::io("read", image))?;
         done += 1;
     }
     file.sync_all().map_err(BenchError::io("sync", image))

@@ -130,7 +130,7 @@ pub(crate) fn run(image: &Path, scratch: &Path) -> Result<(), BenchError> {
 }
 
 /// Bytes of the chunks of a volume.
-const VOLUME_CHUNK: usize = 512 << 10;
+const VOLUME_CHUNK: usize = 256 << 10;
 
 /// Seconds in which all threads together open the sample, sealed in chunks as volumes are, two at a time: what a check and a
 /// restore cannot do without.

@@ -148,7 +148,7 @@ async fn a_volume_is_captured_without_its_holes_and_the_next_capture_stores_only
     let second = captured(&bench, CaptureSnapshot { parent: Some(parent), ..order() }).await;
     assert_ne!(second.summary.tree_id, first.summary.tree_id);
     // One chunk, and the trees that lead to it.
-    assert!((512 << 10..(512 << 10) + 50_000).contains(&second.progress.bytes_new), "{:?}", second.progress);
+    assert!((256 << 10..(256 << 10) + 50_000).contains(&second.progress.bytes_new), "{:?}", second.progress);
 
     let directory = CaptureSnapshot { location: location(&bench.path("")), ..order() };
     let refused = failed(&bench, directory).await;

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use vault_format::{Node, NodeKind};
 
 use crate::io_error;
-use crate::layout::{EXTENT_BYTES, Facts, data, node, section_of};
+use crate::layout::{EXTENT_BYTES, Facts, LEVEL_BYTES, data, node};
 use crate::source::Source;
 use crate::volume::{ImageFile, Kind, Volume};
 use extent::{Before, Extents};
@@ -154,6 +154,7 @@ fn everything(extents: &Extents<'_>) -> Result<Stored, DriverError> {
     request.control.advance(Progress { bytes_done: holes, ..Progress::default() });
     let mut sections: BTreeMap<u64, Node> = BTreeMap::new();
     let mut count = 0;
+    let section_of = |offset: u64| offset / LEVEL_BYTES[0];
     for section in offsets.chunk_by(|a, b| section_of(*a) == section_of(*b)) {
         let nodes = Mutex::new(BTreeMap::new());
         queue::for_each(request.parallelism, request.control, section, |&offset| {
@@ -164,7 +165,7 @@ fn everything(extents: &Extents<'_>) -> Result<Stored, DriverError> {
         })?;
         let nodes = nodes.into_inner();
         count += nodes.len() as u64;
-        sections.extend(trees::sections(request.writer, nodes)?);
+        sections.extend(trees::above(request.writer, nodes)?);
     }
     Ok(Stored { subtree: trees::directory(request.writer, sections)?, extents: count })
 }

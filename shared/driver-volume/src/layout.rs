@@ -1,5 +1,7 @@
 //! How a volume is laid out as files in a snapshot.
 
+use std::ops::Range;
+
 use driver_api::{BlobSpan, DriverError, ReadError, SnapshotReader};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,26 +11,26 @@ use crate::volume::{ImageFile, Kind};
 
 /// Length of a chunk. What changed is read, hashed and stored again in whole chunks: half of this would be a third less for
 /// small changes, at twice the index.
-pub const CHUNK_BYTES: u64 = 512 << 10;
+pub const CHUNK_BYTES: u64 = 256 << 10;
 
-/// Length of the chunks of older recovery points.
-const OLD_CHUNK_BYTES: u64 = 1 << 20;
+/// Lengths of the chunks of older recovery points.
+const OLD_CHUNK_BYTES: [u64; 2] = [1 << 20, 512 << 10];
 
 /// Length of an extent.
 pub const EXTENT_BYTES: u64 = 64 << 20;
 
-/// Length of a group of extents.
-pub const GROUP_BYTES: u64 = 1 << 30;
+/// What a directory of each level holds of the volume, from the uppermost down: sections, parts, groups. A group is what is
+/// read and stored again around a chunk that changed: an extent, whose ids take 17 KB.
+pub const LEVEL_BYTES: [u64; 3] = [64 << 30, 2 << 30, GROUP_BYTES];
 
-/// Length of a section of groups.
-pub const SECTION_BYTES: u64 = 64 << 30;
+/// Length of a group, the lowest directory.
+pub const GROUP_BYTES: u64 = EXTENT_BYTES;
 
 /// Version of the layout in the facts.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
-/// The older layout: no sections, and groups of this length.
-const FORMAT_WITHOUT_SECTIONS: u32 = 1;
-const OLD_GROUP_BYTES: u64 = 16 << 30;
+/// The levels of the layout by version, the newest first.
+const LEVELS: [(u32, &[u64]); 3] = [(FORMAT, &LEVEL_BYTES), (2, &[64 << 30, 1 << 30]), (1, &[16 << 30])];
 
 /// What a capture says about the volume; stands under `driver` in `recovery-point.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,20 +58,20 @@ impl Facts {
 
     /// Whether it has the layout that this version writes.
     pub(crate) const fn is_newest(&self) -> bool {
-        self.has_sections() && self.chunk_bytes == CHUNK_BYTES
+        self.format == FORMAT && self.chunk_bytes == CHUNK_BYTES
     }
 
-    const fn has_sections(&self) -> bool {
-        self.format == FORMAT
+    fn levels(&self) -> &'static [u64] {
+        LEVELS.iter().find(|(format, _)| *format == self.format).map_or(&[], |(_, levels)| levels)
     }
 
     pub(crate) fn read(description: &serde_json::Value) -> Result<Self, DriverError> {
         let broken = |problem: String| DriverError::NotOurs { problem };
         let driver = description.get("driver").ok_or_else(|| broken("it has no `driver` facts".to_owned()))?;
         let facts: Self = serde_json::from_value(driver.clone()).map_err(|e| broken(format!("its facts: {e}")))?;
-        let known = matches!(facts.format, FORMAT_WITHOUT_SECTIONS | FORMAT);
-        let cut = matches!(facts.chunk_bytes, CHUNK_BYTES | OLD_CHUNK_BYTES);
-        if !known || !cut || facts.extent_bytes != EXTENT_BYTES {
+        let is_known = !facts.levels().is_empty();
+        let is_cut = facts.chunk_bytes == CHUNK_BYTES || OLD_CHUNK_BYTES.contains(&facts.chunk_bytes);
+        if !is_known || !is_cut || facts.extent_bytes != EXTENT_BYTES {
             let Self { format, chunk_bytes, extent_bytes, .. } = facts;
             return Err(broken(format!(
                 "its layout has format `{format}`, chunks of {chunk_bytes} and extents of {extent_bytes} bytes; use a newer \
@@ -80,19 +82,9 @@ impl Facts {
     }
 }
 
-/// Name of the extent, group or section that begins at an offset.
+/// Name of the extent or directory that begins at an offset.
 pub(crate) fn name(offset: u64) -> Vec<u8> {
     format!("{offset:016x}").into_bytes()
-}
-
-/// Offset of the group that an extent is in.
-pub(crate) const fn group_of(offset: u64) -> u64 {
-    offset / GROUP_BYTES * GROUP_BYTES
-}
-
-/// Offset of the section that a group or extent is in.
-pub(crate) const fn section_of(offset: u64) -> u64 {
-    offset / SECTION_BYTES * SECTION_BYTES
 }
 
 /// A node of the layout. Its metadata means nothing and never changes, so that the same volume has the same tree.
@@ -113,22 +105,8 @@ pub(crate) struct Extent {
 ///
 /// Fails when a tree is lost or damaged, a chunk is in no index, or the layout is not that of a volume of this size.
 pub(crate) fn extents(reader: &dyn SnapshotReader, facts: &Facts) -> Result<Vec<Extent>, DriverError> {
-    let data = data(reader)?;
     let mut extents = Vec::new();
-    if facts.has_sections() {
-        for (offset, section) in directories(reader, &data, SECTION_BYTES, facts.size)? {
-            for (group, subtree) in directories(reader, &section, GROUP_BYTES, facts.size)? {
-                if section_of(group) != offset {
-                    return Err(misplaced(&name(group), "is in another section"));
-                }
-                files(reader, &subtree, (group, GROUP_BYTES), facts, &mut extents)?;
-            }
-        }
-    } else {
-        for (group, subtree) in directories(reader, &data, OLD_GROUP_BYTES, facts.size)? {
-            files(reader, &subtree, (group, OLD_GROUP_BYTES), facts, &mut extents)?;
-        }
-    }
+    below(reader, &data(reader)?, facts.levels(), 0..facts.size, facts, &mut extents)?;
     extents.sort_by_key(|extent| extent.offset);
     match extents.windows(2).find(|pair| pair[0].offset == pair[1].offset) {
         Some(pair) => Err(misplaced(&name(pair[0].offset), "is there twice")),
@@ -145,26 +123,39 @@ pub(crate) fn data(reader: &dyn SnapshotReader) -> Result<Id, DriverError> {
     }
 }
 
-fn directories(reader: &dyn SnapshotReader, id: &Id, multiple: u64, size: u64) -> Result<Vec<(u64, Id)>, DriverError> {
-    let entry = |entry: Node| match entry.kind {
-        NodeKind::Dir { subtree } => Ok((offset_of(&entry.name, multiple, size)?, subtree)),
-        _ => Err(misplaced(&entry.name, "is not a directory")),
-    };
-    reader.tree(id)?.nodes.into_iter().map(entry).collect()
+/// The extents below a directory that holds this part of the volume, in directories of these levels.
+fn below(
+    reader: &dyn SnapshotReader,
+    id: &Id,
+    levels: &[u64],
+    part: Range<u64>,
+    facts: &Facts,
+    extents: &mut Vec<Extent>,
+) -> Result<(), DriverError> {
+    let Some((length, levels)) = levels.split_first() else { return files(reader, id, part, facts, extents) };
+    for entry in reader.tree(id)?.nodes {
+        let NodeKind::Dir { subtree } = entry.kind else { return Err(misplaced(&entry.name, "is not a directory")) };
+        let offset = offset_of(&entry.name, *length, facts.size)?;
+        if !part.contains(&offset) {
+            return Err(misplaced(&entry.name, "is in another directory"));
+        }
+        below(reader, &subtree, levels, offset..offset.saturating_add(*length), facts, extents)?;
+    }
+    Ok(())
 }
 
 fn files(
     reader: &dyn SnapshotReader,
     id: &Id,
-    (group, length): (u64, u64),
+    group: Range<u64>,
     facts: &Facts,
     extents: &mut Vec<Extent>,
 ) -> Result<(), DriverError> {
     for file in reader.tree(id)?.nodes {
         let NodeKind::File { content, size } = &file.kind else { return Err(misplaced(&file.name, "is no file")) };
         let extent = extent(reader, &file.name, content, *size, facts)?;
-        if extent.offset / length * length != group {
-            return Err(misplaced(&file.name, "is in another group"));
+        if !group.contains(&extent.offset) {
+            return Err(misplaced(&file.name, "is in another directory"));
         }
         extents.push(extent);
     }
@@ -221,8 +212,13 @@ mod tests {
         for bad in [&b"../../etc/passwd"[..], b"0000000000000001", b"+000000004000000", b"4000000", &long] {
             assert!(offset_of(bad, EXTENT_BYTES, 1 << 30).is_err());
         }
-        assert_eq!(group_of(15 * EXTENT_BYTES), 0);
-        assert_eq!(group_of(17 * EXTENT_BYTES), 16 * EXTENT_BYTES);
-        assert_eq!(section_of(65 * GROUP_BYTES), 64 * GROUP_BYTES);
+    }
+
+    #[test]
+    fn each_level_has_whole_directories_of_the_next() {
+        for (_, levels) in LEVELS {
+            let parts = levels.iter().copied().chain([EXTENT_BYTES, CHUNK_BYTES]).collect::<Vec<_>>();
+            assert!(parts.windows(2).all(|pair| pair[0] % pair[1] == 0), "{parts:?}");
+        }
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! # How a volume is stored
 //!
-//! `data/<section>/<group>/<extent>`: an extent is a file with 64 MiB of the volume (the last one may be shorter), named by
-//! its offset in the volume as 16 hexadecimal digits; 16 extents lie in a group and 64 groups in a section, each named by
-//! the offset of its first byte. Extents are cut in chunks of 512 KiB, aligned to the volume, so that overwriting in place
-//! changes few chunks and few small trees: at most 140 KB of trees for each chunk, however large the volume is. An extent
-//! that is all hole is absent; within an extent, chunks in holes are the chunk of zeros. Holes are never read. (Recovery
-//! points of older versions have chunks of 1 MiB, or no sections and larger groups.)
+//! `data/<section>/<part>/<group>/<extent>`: an extent is a file with 64 MiB of the volume (the last one may be shorter), named
+//! by its offset in the volume as 16 hexadecimal digits; it lies in a group of its own, 32 groups in a part and 32 parts in a
+//! section, each named by the offset of its first byte. Extents are cut in chunks of 256 KiB, aligned to the volume, so that
+//! overwriting in place changes few chunks and few small trees: about 35 KB of trees for each chunk, however large the volume
+//! is. An extent that is all hole is absent; within an extent, chunks in holes are the chunk of zeros. Holes are never read.
+//! (Recovery points of older versions have chunks of 512 KiB or 1 MiB, and larger groups in one or two levels.)
 //!
 //! # Rebuilding an image without Holdfast
 //!
@@ -53,7 +53,7 @@ use driver_api::{
 use job_model::ResourceType;
 
 pub use capture::{Served, capture_served};
-pub use layout::{CHUNK_BYTES, EXTENT_BYTES, GROUP_BYTES, SECTION_BYTES};
+pub use layout::{CHUNK_BYTES, EXTENT_BYTES, GROUP_BYTES, LEVEL_BYTES};
 pub use source::Source;
 
 /// The driver for raw volumes.

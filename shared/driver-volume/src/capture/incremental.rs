@@ -11,10 +11,10 @@ use vault_format::{Id, Node, NodeKind};
 
 use super::extent::{Before, Extents};
 use super::trees;
-use crate::layout::{EXTENT_BYTES, GROUP_BYTES, SECTION_BYTES, group_of, offset_of, section_of};
+use crate::layout::{EXTENT_BYTES, GROUP_BYTES, LEVEL_BYTES, offset_of};
 
 /// Groups whose extents are held in memory at once.
-const GROUPS_AT_ONCE: usize = 32;
+const GROUPS_AT_ONCE: usize = 512;
 
 /// What was stored.
 pub(super) struct Stored {
@@ -41,36 +41,38 @@ pub(super) struct Parent<'a> {
 pub(super) fn store(extents: &Extents<'_>, parent: &Parent<'_>, changed: &[Range<u64>]) -> Result<Stored, DriverError> {
     let size = extents.source.size();
     let work = Work { extents, parent, changed, size, removed: Mutex::new(0), added: Mutex::new(0) };
-    let mut sections = work.children(&parent.data, SECTION_BYTES, parent.size)?;
-    let open = work.to_open(&mut sections, SECTION_BYTES, 0..size.max(parent.size))?;
-    let opened = Mutex::new(Vec::new());
     let (control, threads) = (extents.request.control, extents.request.parallelism);
-    queue::for_each(threads, control, &open, |(offset, was)| {
-        let until = offset.saturating_add(SECTION_BYTES);
-        let mut groups = work.children_of(*was, GROUP_BYTES, until)?;
-        let open = work.to_open(&mut groups, GROUP_BYTES, *offset..until)?;
-        opened.lock().push((groups, open));
-        Ok(())
-    })?;
-    let mut kept_groups: BTreeMap<u64, Node> = BTreeMap::new();
-    let mut open_groups = Vec::new();
-    for (kept, open) in opened.into_inner() {
-        kept_groups.extend(kept);
-        open_groups.extend(open);
+    // What stays of each level, and what has to be opened of the one that was looked at last.
+    let mut kept: Vec<BTreeMap<u64, Node>> = Vec::new();
+    let mut open: Vec<Opened> = vec![(0, Some(parent.data))];
+    let mut above = size.max(parent.size);
+    for length in LEVEL_BYTES {
+        let looked = Mutex::new((BTreeMap::new(), Vec::new()));
+        queue::for_each(threads, control, &open, |(offset, was)| {
+            let until = offset.saturating_add(above);
+            let mut children = work.children_of(*was, length, until)?;
+            let open = work.to_open(&mut children, length, *offset..until)?;
+            let mut looked = looked.lock();
+            looked.0.extend(children);
+            looked.1.extend(open);
+            Ok(())
+        })?;
+        let (stays, opened) = looked.into_inner();
+        kept.push(stays);
+        open = opened;
+        above = length;
     }
+    open.sort_unstable_by_key(|(offset, _)| *offset);
     // So many at once that the threads have enough to do and memory stays bounded whatever has changed.
-    for batch in open_groups.chunks(GROUPS_AT_ONCE) {
-        let stored = work.groups(batch)?;
-        kept_groups.extend(stored);
+    let mut nodes = kept.pop().unwrap_or_default();
+    for batch in open.chunks(GROUPS_AT_ONCE) {
+        nodes.extend(work.groups(batch)?);
     }
-    let mut in_sections: BTreeMap<u64, BTreeMap<u64, Node>> = BTreeMap::new();
-    for (offset, node) in kept_groups {
-        in_sections.entry(section_of(offset)).or_default().insert(offset, node);
+    for (mut stays, length) in kept.into_iter().zip(LEVEL_BYTES).rev() {
+        stays.extend(trees::level(extents.request.writer, nodes, length)?);
+        nodes = stays;
     }
-    for (offset, groups) in in_sections {
-        sections.insert(offset, trees::at(offset, trees::directory(extents.request.writer, groups)?));
-    }
-    let subtree = trees::directory(extents.request.writer, sections)?;
+    let subtree = trees::directory(extents.request.writer, nodes)?;
     let count = parent.extents.saturating_sub(*work.removed.lock()) + *work.added.lock();
     Ok(Stored { subtree, extents: count })
 }
@@ -190,7 +192,7 @@ impl Work<'_> {
         let kept = kept.into_inner();
         *self.added.lock() += kept.len() as u64;
         for (offset, node) in kept {
-            groups.entry(group_of(offset)).or_default().insert(offset, node);
+            groups.entry(offset / GROUP_BYTES * GROUP_BYTES).or_default().insert(offset, node);
         }
         let groups: Vec<_> = groups.into_iter().collect();
         let stored: Mutex<BTreeMap<u64, Node>> = Mutex::default();

@@ -5,26 +5,25 @@ use std::collections::BTreeMap;
 use driver_api::{CaptureWriter, DriverError};
 use vault_format::{Id, Node, NodeKind, Tree};
 
-use crate::layout::{group_of, name, node, section_of};
+use crate::layout::{LEVEL_BYTES, name, node};
 
-/// Stores the groups and sections of extents and gives the nodes of the sections.
-pub(super) fn sections(
+/// Stores all directories of these extents but the uppermost, and gives the nodes of that.
+pub(super) fn above(
     writer: &dyn CaptureWriter,
     extents: BTreeMap<u64, Node>,
 ) -> Result<BTreeMap<u64, Node>, DriverError> {
-    let groups = level(writer, extents, group_of)?;
-    level(writer, groups, section_of)
+    LEVEL_BYTES.iter().rev().try_fold(extents, |nodes, length| level(writer, nodes, *length))
 }
 
-/// Puts what lies in the same directory into one; `place` tells the directory's offset.
-fn level(
+/// Puts what lies in the same directory of a level into one.
+pub(super) fn level(
     writer: &dyn CaptureWriter,
     nodes: BTreeMap<u64, Node>,
-    place: fn(u64) -> u64,
+    length: u64,
 ) -> Result<BTreeMap<u64, Node>, DriverError> {
     let mut directories: BTreeMap<u64, BTreeMap<u64, Node>> = BTreeMap::new();
     for (offset, node) in nodes {
-        directories.entry(place(offset)).or_default().insert(offset, node);
+        directories.entry(offset / length * length).or_default().insert(offset, node);
     }
     directories.into_iter().map(|(offset, nodes)| Ok((offset, at(offset, directory(writer, nodes)?)))).collect()
 }
