@@ -53,7 +53,7 @@ pub(crate) fn write(
         file.push(pack);
     }
     put(file)?;
-    store.barrier().map_err(|error| error.when("make the index durable"))?;
+    store.settle().map_err(|error| error.when("make the index durable"))?;
     Ok(names)
 }
 

@@ -122,8 +122,8 @@ pub(crate) struct Listed {
 
 /// The few operations a repository needs. Paths are relative and use `/`.
 pub(crate) trait Store: Send + Sync + fmt::Debug {
-    /// Writes a whole file; it is seen whole or not at all. Durable only after [`Store::barrier`]: a power cut before it
-    /// may leave no file, and of a pack a part.
+    /// Writes a whole file; it is seen whole or not at all. Durable only after [`Store::settle`] or [`Store::barrier`]: a
+    /// power cut before it may leave no file, and of a pack a part.
     fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
 
     /// Writes a whole file that survives a power cut when this returns, without waiting for anything else.
@@ -166,7 +166,14 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Removes what processes that were killed left half written, as far as it was written before that instant.
     fn remove_unfinished(&self, before: Timestamp) -> Result<(), StoreError>;
 
-    /// Returns when everything written before it survives a power cut.
+    /// Returns when everything that was written and removed through this store before it survives a power cut, and every
+    /// index and snapshot that can be seen, whoever wrote it. Others who write to the same disk do not wait for it longer
+    /// than they must.
+    fn settle(&self) -> Result<(), StoreError> {
+        self.barrier()
+    }
+
+    /// Returns when everything written before it survives a power cut, whoever wrote it.
     fn barrier(&self) -> Result<(), StoreError>;
 }
 

@@ -333,7 +333,7 @@ impl<'a> Writer<'a> {
         self.go_on()?;
         let failed = |error: crate::StoreError| error.when("write the snapshot");
         self.vault.store().put(&snapshot_path(id), sealed.into()).map_err(failed)?;
-        self.vault.store().barrier().map_err(failed)?;
+        self.vault.store().settle().map_err(failed)?;
         // A prune that did not see the snapshot has replaced the index before this looks at it.
         if let Err(error) = self.vault.confirm(self.known.index(), &self.uploads.own(), snapshot.tree) {
             self.vault.store().delete(&snapshot_path(id)).map_err(|error| error.when("take back the snapshot"))?;

@@ -1,5 +1,8 @@
 //! A repository in a directory. Files appear by rename; the barrier is `syncfs`, one call for any number of files.
 
+mod unsettled;
+
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -9,8 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use driver_api::{Uncached, reserve};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
+use self::unsettled::Unsettled;
 use super::{Listed, Store, StoreError};
 
 /// Files being written; what a crash leaves here is nothing to anybody, and goes when it is old.
@@ -26,11 +31,17 @@ const WRITTEN_BACK_BYTES: usize = 1 << 20;
 pub(super) struct LocalStore {
     root: PathBuf,
     next: AtomicU64,
+    unsettled: Unsettled,
+    /// Directories whose own names are known to be on the disk.
+    settled: Mutex<HashSet<PathBuf>>,
 }
+
+/// Directories that name what others rely on: whoever reads an index may have it from somebody who died before he settled.
+const SETTLED_ALWAYS: [&str; 2] = ["index", "snapshots"];
 
 impl LocalStore {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, next: AtomicU64::new(0) }
+        Self { root, next: AtomicU64::new(0), unsettled: Unsettled::default(), settled: Mutex::default() }
     }
 
     /// Writes a file beside the repository's own and says where.
@@ -75,7 +86,12 @@ impl LocalStore {
             && error.kind() == ErrorKind::NotFound
         {
             make_directory(parent)?;
+            self.unsettled.made(parent, &self.root);
+            self.settled.lock().remove(parent);
             renamed = rename(&unfinished, &target);
+        }
+        if renamed.is_ok() {
+            self.unsettled.entry(&target);
         }
         renamed.map_err(|error| {
             let _ = fs::remove_file(&unfinished);
@@ -102,22 +118,32 @@ impl Store for LocalStore {
             if !is_pack {
                 File::open(from)?.sync_data()?;
             }
-            fs::rename(from, to)
+            fs::rename(from, to)?;
+            if is_pack && bytes.len() < WRITTEN_BACK_BYTES {
+                self.unsettled.content(to);
+            }
+            Ok(())
         })
     }
 
     /// The content first, then the name: whoever finds the name finds the content.
     fn put_durable(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-        let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+        let full = self.root.join(path);
         self.move_into_place(path, &bytes, |from, to| {
-            sync(from)?;
+            File::open(from)?.sync_data()?;
             fs::rename(from, to)
         })?;
-        let full = self.root.join(path);
-        // A new directory's own name lies in the one above it.
+        // A new directory's own name lies in the one above it, which is synced once.
+        let mut synced = Vec::new();
         for directory in full.ancestors().skip(1).take_while(|directory| directory.starts_with(&self.root)) {
-            sync(directory).map_err(|error| failed("sync", directory, error))?;
+            let sync = File::open(directory).and_then(|file| file.sync_all());
+            sync.map_err(|error| failed("sync", directory, error))?;
+            if self.settled.lock().contains(directory) {
+                break;
+            }
+            synced.push(directory.to_owned());
         }
+        self.settled.lock().extend(synced);
         Ok(())
     }
 
@@ -218,7 +244,10 @@ impl Store for LocalStore {
     fn delete(&self, path: &str) -> Result<bool, StoreError> {
         let full = self.root.join(path);
         match fs::remove_file(&full) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.unsettled.entry(&full);
+                Ok(true)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed("remove", &full, error)),
         }
@@ -261,15 +290,27 @@ impl Store for LocalStore {
         Ok(())
     }
 
+    fn settle(&self) -> Result<(), StoreError> {
+        let besides = SETTLED_ALWAYS.map(|directory| self.root.join(directory));
+        match self.unsettled.settle(&besides) {
+            Ok(()) => Ok(()),
+            // Some network file systems sync no directories.
+            Err((_, error)) if cannot_sync(&error) => self.barrier(),
+            Err((path, error)) => Err(failed("sync", &path, error)),
+        }
+    }
+
     fn barrier(&self) -> Result<(), StoreError> {
-        let root = File::open(&self.root).map_err(|error| failed("open", &self.root, error))?;
-        syncfs(&root).map_err(|error| failed("sync", &self.root, error.into()))
+        self.unsettled.settle_by(|| {
+            let root = File::open(&self.root).map_err(|error| failed("open", &self.root, error))?;
+            syncfs(&root).map_err(|error| failed("sync", &self.root, error.into()))
+        })
     }
 }
 
 /// Writes a file. A pack goes past the page cache, which it would only fill: nobody reads it soon. It is brought to the disk
-/// while others are still being made, so that the barrier finds little to do. The barrier is what is relied on, also where the
-/// file system has no such call.
+/// while others are still being made, so that whoever settles finds little to do. Where the file system has no such call, he
+/// finds none either and makes everything durable.
 fn write(mut file: File, bytes: &[u8]) -> io::Result<()> {
     if bytes.len() < WRITTEN_BACK_BYTES {
         return file.write_all(bytes);
@@ -278,9 +319,14 @@ fn write(mut file: File, bytes: &[u8]) -> io::Result<()> {
     let file = Uncached::new(file);
     file.write_all_at(bytes, 0)?;
     match file.file().sync_data() {
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(error) if cannot_sync(&error) => Ok(()),
         other => other,
     }
+}
+
+/// Whether the file system has no such call.
+fn cannot_sync(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }
 
 /// Whether a file has a name that [`LocalStore::write_unfinished`] gives.

@@ -118,7 +118,7 @@ impl Vault {
         let lock = self.lock()?;
         self.refuse_protected(snapshot, &lock)?;
         let removed = self.store.delete(&path(snapshot)).map_err(|error| error.when("remove the snapshot"))?;
-        self.store.barrier().map_err(|error| error.when("remove the snapshot"))?;
+        self.store.settle().map_err(|error| error.when("remove the snapshot"))?;
         Ok(removed)
     }
 

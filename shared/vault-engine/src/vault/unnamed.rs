@@ -64,6 +64,8 @@ impl Vault {
             packs = packs.len(),
             "packs that a snapshot needs were in no index; named again"
         );
+        // Whoever wrote them may have died before they were durable.
+        self.store().barrier().map_err(|error| error.when("make durable what is named again"))?;
         index_files::write(self.store(), &self.key, &self.surroundings, packs)?;
         Ok(())
     }

@@ -118,7 +118,7 @@ impl Uploads {
         self.failure()?;
         let packs = mem::take(&mut self.shared.done.lock().packs);
         self.shared.write_index(packs)?;
-        self.shared.store.barrier().map_err(|error| error.when("make the index durable"))
+        self.shared.store.settle().map_err(|error| error.when("make the index durable"))
     }
 
     /// What was put into the index; complete after [`Self::finish`].
@@ -194,7 +194,7 @@ impl Shared {
             return Ok(());
         }
         // The packs must be durable before an index names them.
-        self.store.barrier().map_err(|error| error.when("make packs durable"))?;
+        self.store.settle().map_err(|error| error.when("make packs durable"))?;
         let ids: Vec<Id> = packs.iter().map(|pack| pack.id).collect();
         let files = index_files::write(self.store.as_ref(), &self.key, &self.surroundings, packs)?;
         let mut own = self.own.lock();

@@ -135,6 +135,8 @@ pub(super) struct Client {
     sent: AtomicU64,
     hit: Mutex<Option<String>>,
     interruption: Mutex<Option<Interruption>>,
+    /// What it wrote and removed since it settled last.
+    changed: Mutex<BTreeSet<String>>,
 }
 
 /// What others do right before a call.
@@ -163,6 +165,7 @@ impl Client {
             sent: AtomicU64::new(0),
             hit: Mutex::new(None),
             interruption: Mutex::new(None),
+            changed: Mutex::default(),
         })
     }
 
@@ -226,6 +229,7 @@ impl Client {
         let half = bytes.len() / 2;
         let kept = if effect == Effect::Half { bytes.slice(..half) } else { bytes };
         contents.visible.insert(path.to_owned(), Stored { bytes: kept, written: self.disk.seconds() });
+        self.changed.lock().insert(path.to_owned());
         if effect == Effect::Whole { Ok(true) } else { Err(failed(path, ErrorKind::TimedOut)) }
     }
 
@@ -317,6 +321,7 @@ impl Store for Client {
     fn delete(&self, path: &str) -> Result<bool, StoreError> {
         let effect = self.meet("delete", path)?;
         let there = self.disk.contents.lock().visible.remove(path).is_some();
+        self.changed.lock().insert(path.to_owned());
         if effect == Effect::Whole { Ok(there) } else { Err(failed(path, ErrorKind::TimedOut)) }
     }
 
@@ -326,6 +331,19 @@ impl Store for Client {
 
     fn remove_unfinished(&self, _before: Timestamp) -> Result<(), StoreError> {
         self.meet("sweep", "tmp").map(drop)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        let effect = self.meet("settle", "/")?;
+        let changed = std::mem::take(&mut *self.changed.lock());
+        let mut contents = self.disk.contents.lock();
+        let Contents { visible, durable } = &mut *contents;
+        let is_settled =
+            |path: &String| changed.contains(path) || path.starts_with("index/") || path.starts_with("snapshots/");
+        durable.retain(|path, _| !is_settled(path));
+        let settled = visible.iter().filter(|(path, _)| is_settled(path));
+        durable.extend(settled.map(|(path, stored)| (path.clone(), stored.clone())));
+        if effect == Effect::Whole { Ok(()) } else { Err(failed("/", ErrorKind::TimedOut)) }
     }
 
     fn barrier(&self) -> Result<(), StoreError> {
