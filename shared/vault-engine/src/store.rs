@@ -167,7 +167,7 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn remove_unfinished(&self, before: Timestamp) -> Result<(), StoreError>;
 
     /// Returns when everything that was written and removed through this store before it survives a power cut, and every
-    /// index and snapshot that can be seen, whoever wrote it. Others who write to the same disk do not wait for it longer
+    /// index file that can be seen, whoever wrote it. Others who write to the same disk do not wait for it longer
     /// than they must.
     fn settle(&self) -> Result<(), StoreError> {
         self.barrier()

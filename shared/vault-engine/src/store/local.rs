@@ -36,8 +36,9 @@ pub(super) struct LocalStore {
     settled: Mutex<HashSet<PathBuf>>,
 }
 
-/// Directories that name what others rely on: whoever reads an index may have it from somebody who died before he settled.
-const SETTLED_ALWAYS: [&str; 2] = ["index", "snapshots"];
+/// A directory of which others' files are relied on: whoever has read an index may have it from somebody who died before he
+/// settled.
+const INDEX: &str = "index";
 
 impl LocalStore {
     pub(super) fn new(root: PathBuf) -> Self {
@@ -291,8 +292,7 @@ impl Store for LocalStore {
     }
 
     fn settle(&self) -> Result<(), StoreError> {
-        let besides = SETTLED_ALWAYS.map(|directory| self.root.join(directory));
-        match self.unsettled.settle(&besides) {
+        match self.unsettled.settle(&self.root.join(INDEX)) {
             Ok(()) => Ok(()),
             // Some network file systems sync no directories.
             Err((_, error)) if cannot_sync(&error) => self.barrier(),

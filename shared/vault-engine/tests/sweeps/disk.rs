@@ -338,8 +338,7 @@ impl Store for Client {
         let changed = std::mem::take(&mut *self.changed.lock());
         let mut contents = self.disk.contents.lock();
         let Contents { visible, durable } = &mut *contents;
-        let is_settled =
-            |path: &String| changed.contains(path) || path.starts_with("index/") || path.starts_with("snapshots/");
+        let is_settled = |path: &String| changed.contains(path) || path.starts_with("index/");
         durable.retain(|path, _| !is_settled(path));
         let settled = visible.iter().filter(|(path, _)| is_settled(path));
         durable.extend(settled.map(|(path, stored)| (path.clone(), stored.clone())));

@@ -50,11 +50,11 @@ impl Unsettled {
         self.changed.lock().directories.extend(above.map(Path::to_owned));
     }
 
-    /// Brings all of it to the disk, and `besides`. What could not be brought there is still unsettled.
-    pub(super) fn settle(&self, besides: &[PathBuf]) -> Result<(), Failed> {
+    /// Brings all of it to the disk, and the entries of the directory `besides`. What could not be brought there is still unsettled.
+    pub(super) fn settle(&self, besides: &Path) -> Result<(), Failed> {
         let _settling = self.settling.lock();
         let mut changed = mem::take(&mut *self.changed.lock());
-        changed.directories.extend(besides.iter().cloned());
+        changed.directories.insert(besides.to_owned());
         let settled = changed.settle();
         if settled.is_err() {
             self.take_back(changed);
@@ -131,7 +131,7 @@ mod tests {
         let file = directory.path().join("pack");
         unsettled.content(&file);
         unsettled.entry(&file);
-        unsettled.settle(&[directory.path().join("index")]).unwrap();
+        unsettled.settle(&directory.path().join("index")).unwrap();
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
                 })
             });
             begun.recv().unwrap();
-            unsettled.settle(&[]).unwrap();
+            unsettled.settle(Path::new("/none")).unwrap();
             order.lock().push("second");
         });
         assert_eq!(*order.lock(), ["first", "second"]);
