@@ -217,6 +217,12 @@ impl Connection {
         result
     }
 
+    /// Whether nothing was read from the socket that was not given out yet.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.input.is_empty()
+    }
+
     /// Sends data in a [`Event::CopyBoth`] stream or after [`Event::CopyIn`], for example a standby status update.
     ///
     /// # Errors

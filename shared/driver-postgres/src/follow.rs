@@ -20,6 +20,7 @@ use std::time::Duration;
 use driver_api::{Control, StreamStore};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::priority::Priority;
 use crate::server::{Credentials, ServerAddress};
 use crate::wal::Lsn;
 
@@ -50,6 +51,8 @@ pub struct FollowSettings {
     pub commit_after: Duration,
     /// How often a heartbeat is written.
     pub heartbeat: Duration,
+    /// What the compression of whole segments leaves to a server on this machine.
+    pub beside_server: Priority,
 }
 
 impl FollowSettings {
@@ -68,10 +71,11 @@ impl FollowSettings {
             database,
             slot,
             spool,
-            gather: Duration::from_millis(200),
+            gather: Duration::from_millis(500),
             commit_bytes: 64 << 20,
             commit_after: Duration::from_secs(300),
             heartbeat: Duration::from_secs(1),
+            beside_server: Priority::Low,
         }
     }
 }

@@ -49,6 +49,7 @@ pub mod logical;
 pub mod options;
 mod owner;
 pub mod page;
+pub mod priority;
 mod restore;
 mod sandbox;
 pub mod selection;

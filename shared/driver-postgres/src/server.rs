@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use driver_api::DriverError;
@@ -129,6 +130,17 @@ pub struct ServerAddress {
     pub host: Host,
     /// The port; part of the socket's name too.
     pub port: u16,
+}
+
+impl ServerAddress {
+    /// Whether it is for certain that it listens on this machine.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        match &self.host {
+            Host::Socket(_) => true,
+            Host::Name(name) => name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback()),
+        }
+    }
 }
 
 impl fmt::Display for ServerAddress {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::PgError;
+use crate::priority::Priority;
 use crate::server::{self, CredentialProfile, Credentials};
 
 /// What to do about pages that are damaged at the source.
@@ -40,6 +41,9 @@ pub struct PostgresSettings {
     pub run_as: String,
     /// What to do about pages that are damaged at the source: `partial` or `fail`.
     pub on_damaged_page: DamagePolicy,
+    /// What captures of a server on this machine, and the compression of its log, leave to the server: `idle` takes the
+    /// processors and the disk when nobody else wants them, `low` a tenth of them at least, `normal` an equal share.
+    pub beside_server: Priority,
     /// Whether rows are counted at each capture, so that restore tests can compare.
     pub count_rows: bool,
     /// Larger tables are counted in a sample of about so many bytes.
@@ -61,6 +65,7 @@ impl Default for PostgresSettings {
             wal_helper: None,
             run_as: "postgres".to_owned(),
             on_damaged_page: DamagePolicy::Partial,
+            beside_server: Priority::Idle,
             count_rows: true,
             count_bytes_max: 256 << 20,
             start_timeout_seconds: 3600,

@@ -117,13 +117,14 @@ fn live(voice: &Voice<'_>, control: &FollowControl) -> Result<(), Trouble> {
         location: follow.location.clone(),
     };
     let store = vault.follow(subject, *epoch, control)?;
-    let settings = FollowSettings::new(
+    let mut settings = FollowSettings::new(
         location.server.clone(),
         credentials,
         location.first_database().to_owned(),
         slot_name(&follow.recovery_point_id.to_string()),
         spool(voice),
     );
+    settings.beside_server = tools.config.postgres.beside_server;
     let keeper = Keeper::new(voice, &vault, control);
     let followed = thread::scope(|scope| {
         let kept = scope.spawn(|| keeper.run());

@@ -12,6 +12,7 @@ use crate::connection::{Connection, Mode};
 use crate::error::PgError;
 use crate::facts::{FORMAT, INCREMENTAL_SINCE, PhysicalFacts, Source, Tablespace};
 use crate::page::PAGE_BYTES;
+use crate::priority::Priority;
 use crate::server::{Credentials, Location, Method};
 use crate::settings::PostgresSettings;
 use crate::wal::Lsn;
@@ -41,7 +42,18 @@ pub(super) fn run(
     request: &CaptureRequest<'_>,
     location: &Location,
 ) -> Result<Capture, DriverError> {
-    let mut online = Online::open(settings, location)?;
+    let online = Online::open(settings, location)?;
+    let is_here = online.local.is_some() || location.server.is_here();
+    let priority = if is_here { settings.beside_server } else { Priority::Normal };
+    priority.run(|| capture(settings, request, location, online))
+}
+
+fn capture(
+    settings: &PostgresSettings,
+    request: &CaptureRequest<'_>,
+    location: &Location,
+    mut online: Online<'_>,
+) -> Result<Capture, DriverError> {
     let local = match (location.method, online.local.take()) {
         (Method::Stream, _) => None,
         (Method::Files, None) => {

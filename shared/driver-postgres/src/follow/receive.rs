@@ -16,6 +16,11 @@ use crate::wal::{Lsn, SegmentSize};
 
 /// How long to wait for the server before looking whether there is something to tell it.
 const WAIT: Duration = Duration::from_millis(50);
+/// A server with many small commits sends a message for each. They are left to gather in the socket for so long: to be woken
+/// up by each takes the processor from the server.
+const NAP: Duration = Duration::from_millis(5);
+/// Messages shorter than this are small; longer ones show that the server has more to send than it sends at once.
+const SMALL: usize = 16 << 10;
 /// How often the server hears of us, whatever happens.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// A server that says nothing for so long is asked to.
@@ -104,11 +109,15 @@ impl Receiver<'_> {
         let mut heard_at = Instant::now();
         let mut next = None;
         let mut ended = false;
+        let mut naps = false;
         loop {
             if self.acknowledged.stop.load(Ordering::Acquire) {
                 return Ok(None);
             }
             let mut asked = false;
+            if std::mem::take(&mut naps) && self.connection.is_drained() {
+                std::thread::sleep(NAP);
+            }
             let event = self.connection.next_within(WAIT)?;
             if event.is_some() {
                 heard_at = Instant::now();
@@ -122,6 +131,7 @@ impl Receiver<'_> {
                         let server_end = Lsn(u64_at(&message, 9));
                         let sent_at = time_at(&message, 17)?;
                         let bytes = message.slice(25..);
+                        naps = bytes.len() < SMALL;
                         received = Lsn(start.0 + bytes.len() as u64);
                         if !self.give(Incoming::Data { timeline, start, bytes, sent_at, server_end })? {
                             return Ok(None);

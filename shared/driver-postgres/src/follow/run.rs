@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver as Channel, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver as Channel, RecvTimeoutError, TryRecvError, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use super::{FollowError, FollowStatus, Follower};
 use crate::connection::{Connection, Mode};
 use crate::error::PgError;
 use crate::ledger::{self, Gap, NewHistory, NewSegment, STREAM_KIND, STREAM_SCHEMA, Stored, StreamFacts, node_named};
+use crate::priority::Priority;
 use crate::timeline::History;
 use crate::wal::{Lsn, Segment, SegmentSize, WalDamage};
 use crate::window::SegmentFacts;
@@ -26,6 +27,8 @@ use crate::window::SegmentFacts;
 const CHANNEL: usize = 128;
 /// Bytes that go to the vault without waiting for more.
 const BATCH_BYTES: u64 = 4 << 20;
+/// How often messages are looked for while bytes are gathered.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often somebody hears where the follower is.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How often a life begins while the one before still has the slot, and the time between.
@@ -359,7 +362,7 @@ impl<'a> Life<'a> {
         let mut watched: Option<Instant> = None;
         loop {
             let wait = waiting.map_or(settings.gather, |since| settings.gather.saturating_sub(since.elapsed()));
-            match channel.recv_timeout(wait) {
+            match next_of(channel, wait, waiting.is_some()) {
                 Ok(Incoming::Data { timeline, start, bytes, sent_at: at, server_end }) => {
                     if timeline != self.tail.timeline {
                         let problem = format!("bytes of timeline {timeline} came unannounced");
@@ -414,7 +417,7 @@ impl<'a> Life<'a> {
                 self.take_up(ended.join().unwrap_or_else(|_| Err(died().into()))?)?;
             }
             if commit.is_none() && self.is_commit_due() {
-                let next = self.next_commit(false);
+                let next = self.next_commit(false)?;
                 commit = Some(scope.spawn(move || write_commit(follower, next)));
             }
             if watched.is_none_or(|at| at.elapsed() >= WATCH_EVERY) {
@@ -433,12 +436,13 @@ impl<'a> Life<'a> {
 
     /// Takes whole segments up in the snapshot; with `all` also what there is of the last one, which never goes on.
     fn commit(&mut self, all: bool) -> Result<(), FollowError> {
-        let next = self.next_commit(all);
+        let next = self.next_commit(all)?;
         let done = write_commit(self.follower, next)?;
         self.take_up(done)
     }
 
-    fn next_commit(&self, all: bool) -> Commit {
+    fn next_commit(&mut self, all: bool) -> Result<Commit, FollowError> {
+        self.tail.spool()?;
         let size = self.server.size;
         let taken = if all { self.tail.segments.clone() } else { self.tail.whole() };
         let new: Vec<NewSegment> =
@@ -458,7 +462,7 @@ impl<'a> Life<'a> {
         if let Some(last) = new.last() {
             facts.end = last.facts.until.unwrap_or(last.facts.segment().end(size));
         }
-        Commit { facts, before: self.committed.clone(), segments, new, histories: self.histories.clone() }
+        Ok(Commit { facts, before: self.committed.clone(), segments, new, histories: self.histories.clone() })
     }
 
     fn take_up(&mut self, done: Commit) -> Result<(), FollowError> {
@@ -485,11 +489,31 @@ impl<'a> Life<'a> {
     }
 }
 
+/// The next message, or none within `wait`. While bytes are gathered anyway, messages are looked for only now and then: to
+/// be woken up by each of them would take the processor from the server a thousand times in a second.
+fn next_of(channel: &Channel<Incoming>, wait: Duration, gathers: bool) -> Result<Incoming, RecvTimeoutError> {
+    if !gathers {
+        return channel.recv_timeout(wait);
+    }
+    match channel.try_recv() {
+        Err(TryRecvError::Empty) => {
+            thread::sleep(wait.min(LOOK_EVERY));
+            Err(RecvTimeoutError::Timeout)
+        }
+        Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+        Ok(incoming) => Ok(incoming),
+    }
+}
+
 fn write_commit(follower: &Follower<'_>, commit: Commit) -> Result<Commit, FollowError> {
     let at = (follower.now)();
     let Commit { facts, before, segments, new, histories } = &commit;
     let content = ledger::NextContent { facts, before, segments, new, histories, at };
-    follower.store.commit(&mut |writer, earlier| ledger::next_content(writer, earlier.as_ref(), &content))?;
+    let settings = follower.settings;
+    let priority = if settings.server.is_here() { settings.beside_server.at_least_low() } else { Priority::Normal };
+    follower
+        .store
+        .commit(&mut |writer, earlier| priority.run(|| ledger::next_content(writer, earlier.as_ref(), &content)))?;
     fail::fail_point!("follow::after_commit");
     Ok(commit)
 }
