@@ -3,6 +3,7 @@
 pub(crate) mod forward;
 mod server;
 mod tables;
+mod unsynced;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -13,8 +13,13 @@ pub const FETCH_FAILED: u8 = 255;
 /// How long to wait for an answer; a segment may have to come from far away.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Where segments lie that were fetched ahead, below the server's directory of the log, which takes no notice of it.
+pub(super) const AHEAD_DIRECTORY: &str = "holdfast-ahead";
+
 /// First byte of an answer: the file follows.
 pub(super) const FOUND: u8 = b'F';
+/// The file lies in [`AHEAD_DIRECTORY`], beside the place it is wanted at.
+pub(super) const BESIDE: u8 = b'B';
 /// Beyond the end.
 pub(super) const MISSING: u8 = b'M';
 /// A sentence follows.
@@ -43,6 +48,12 @@ pub fn fetch(socket: &Path, name: &str, target: &Path) -> Result<u8, String> {
             if copied != length {
                 return Err(format!("only {copied} of {length} bytes of `{name}` came"));
             }
+            Ok(0)
+        }
+        BESIDE => {
+            let beside = target.parent().unwrap_or(Path::new("")).join(AHEAD_DIRECTORY).join(name);
+            std::fs::rename(&beside, target)
+                .map_err(|error| format!("move `{}` to `{}`: {error}", beside.display(), target.display()))?;
             Ok(0)
         }
         _ => {

@@ -1,4 +1,7 @@
 //! Answers `restore_command`: fetches segments ahead of the recovery, and tells a hole from the end.
+//!
+//! What is fetched lies in files beside the place that the server wants it at, so that it is given by a rename: the server
+//! does not wait for a copy, and memory does not hold what waits for the server.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,19 +16,17 @@ use driver_api::{Control, PieceSpan, ReadError, SnapshotReader, StreamSource};
 use parking_lot::{Condvar, Mutex};
 use vault_format::NodeKind;
 
-use super::fetch::{FAILED, FOUND, MISSING};
+use super::fetch::{AHEAD_DIRECTORY, BESIDE, FAILED, FOUND, MISSING};
 use crate::follow::path_of;
 use crate::ledger::{self, LedgerError, Stored, node_named};
 use crate::timeline::History;
 use crate::wal::{Segment, SegmentSize};
 use crate::window::Plan;
 
-/// Threads that fetch.
-const THREADS: usize = 4;
-/// Segments that are fetched before they are asked for.
-const AHEAD: u64 = 8;
-/// Segments that stay after they were asked for: the server asks for the last one again at the end.
-const BEHIND: u64 = 2;
+/// Threads that fetch. Each has a segment in memory.
+const THREADS: usize = 3;
+/// Bytes of segments that are fetched before they are asked for; one segment at least.
+const AHEAD_BYTES: u64 = 128 << 20;
 /// How often to look whether all is over.
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest request.
@@ -66,6 +67,9 @@ pub struct Recovery<'a> {
     pub size: SegmentSize,
     /// How the target is reached.
     pub plan: &'a Plan,
+    /// The data directory that is recovered. What is fetched ahead lies in its directory of the log, for as long as this
+    /// takes.
+    pub data: &'a Path,
     /// A directory for the socket, made new, with a short path.
     pub directory: &'a Path,
     /// Who the server runs as; nobody else may ask. None: the same user.
@@ -104,12 +108,14 @@ pub fn serve<T: Send>(
             std::os::unix::fs::chown(owned, Some(user), Some(group)).map_err(failed("give away", owned))?;
         }
     }
+    let spool = Spool::make(recovery)?;
     let mut body = Some(body);
     let mut result = None;
     recovery.source.look(&mut |state| {
         let Some(body) = body.take() else { return Ok(()) };
         let shelf = Shelf {
             recovery,
+            spool: &spool,
             reader: state.as_ref().map(|state| state.reader),
             ahead: Mutex::new(Ahead::default()),
             moved: Condvar::new(),
@@ -131,6 +137,66 @@ pub fn serve<T: Send>(
     result.ok_or_else(|| LedgerError::Damaged { problem: "the stream showed nothing".to_owned() }.into())
 }
 
+/// Where segments wait for the server.
+struct Spool {
+    directory: PathBuf,
+    owner: Option<(u32, u32)>,
+}
+
+impl Spool {
+    /// Empty, also where a process that was killed left something.
+    fn make(recovery: &Recovery<'_>) -> Result<Self, ArchiveError> {
+        let spool = Self { directory: recovery.data.join("pg_wal").join(AHEAD_DIRECTORY), owner: recovery.owner };
+        let failed = |action, source| ArchiveError::Io { action, path: spool.directory.clone(), source };
+        spool.remove().map_err(|error| failed("empty", error))?;
+        fs::create_dir_all(&spool.directory).map_err(|error| failed("create", error))?;
+        fs::set_permissions(&spool.directory, fs::Permissions::from_mode(0o700))
+            .and_then(|()| spool.give(&spool.directory))
+            .map_err(|error| failed("give away", error))?;
+        Ok(spool)
+    }
+
+    /// Puts a segment there, whole or not at all. It need not survive a power cut: it is in the vault.
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        let (unfinished, place) = (self.directory.join(format!("{name}.part")), self.directory.join(name));
+        fs::write(&unfinished, bytes)
+            .and_then(|()| fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600)))
+            .and_then(|()| self.give(&unfinished))
+            .and_then(|()| fs::rename(&unfinished, &place))
+            .map_err(|error| format!("write `{}`: {error}", place.display()))
+    }
+
+    fn give(&self, path: &Path) -> io::Result<()> {
+        match self.owner {
+            Some((user, group)) => std::os::unix::fs::chown(path, Some(user), Some(group)),
+            None => Ok(()),
+        }
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            tracing::warn!(%error, directory = %self.directory.display(), "log that was fetched ahead cannot be removed");
+        }
+    }
+}
+
+/// That a segment lies in the spool, or why it cannot be had.
+type Fetched = Result<(), String>;
+
+/// How many segments are fetched ahead.
+fn ahead_of(size: SegmentSize) -> u64 {
+    (AHEAD_BYTES / size.bytes()).max(1)
+}
+
 /// Segments that were fetched.
 #[derive(Default)]
 struct Ahead {
@@ -138,13 +204,14 @@ struct Ahead {
     asked: Option<u64>,
     /// The next one that nobody fetches yet.
     next: Option<u64>,
-    ready: BTreeMap<u64, Result<Vec<u8>, String>>,
+    ready: BTreeMap<u64, Fetched>,
     fetching: Vec<u64>,
     over: bool,
 }
 
 struct Shelf<'a> {
     recovery: &'a Recovery<'a>,
+    spool: &'a Spool,
     reader: Option<&'a dyn SnapshotReader>,
     ahead: Mutex<Ahead>,
     moved: Condvar,
@@ -153,6 +220,8 @@ struct Shelf<'a> {
 
 enum Answer {
     Found(Vec<u8>),
+    /// It lies in the spool under the name that was asked for.
+    Beside,
     Missing,
     Failed(String),
 }
@@ -177,7 +246,7 @@ impl Shelf<'_> {
                 }
                 let asked = ahead.asked.unwrap_or(first);
                 let next = ahead.next.unwrap_or(first).max(asked);
-                if next < self.end() && next <= asked + AHEAD {
+                if next < self.end() && next <= asked + ahead_of(self.recovery.size) {
                     break next;
                 }
                 self.moved.wait_for(&mut ahead, LOOK);
@@ -197,11 +266,11 @@ impl Shelf<'_> {
     }
 
     /// A segment on the way to the target; it must be there.
-    fn wanted(&self, number: u64) -> Result<Vec<u8>, String> {
+    fn wanted(&self, number: u64) -> Fetched {
         let timeline = self.recovery.history.timeline_of_segment(number, self.recovery.size);
         let segment = Segment { timeline, number };
         match self.read(segment) {
-            Ok(Some(bytes)) => Ok(bytes),
+            Ok(Some(bytes)) => self.spool.put(&segment.name(self.recovery.size), &bytes),
             Ok(None) => Err(format!(
                 "segment `{}` is missing in the vault although the log goes on to {}; this is a gap, not the end",
                 segment.name(self.recovery.size),
@@ -299,6 +368,7 @@ impl Shelf<'_> {
                 stream.write_all(&(bytes.len() as u64).to_le_bytes())?;
                 stream.write_all(&bytes)
             }
+            Answer::Beside => stream.write_all(&[BESIDE]),
             Answer::Missing => stream.write_all(&[MISSING]),
             Answer::Failed(sentence) => {
                 tracing::error!(name = name.trim_end(), sentence, "the recovery is stopped");
@@ -329,13 +399,14 @@ impl Shelf<'_> {
         }
         let mut ahead = self.ahead.lock();
         ahead.asked = Some(segment.number);
-        if ahead.next.is_none_or(|next| next > segment.number + AHEAD + 1) {
+        if ahead.next.is_none_or(|next| next > segment.number + ahead_of(self.recovery.size) + 1) {
             ahead.next = Some(segment.number);
         }
         self.moved.notify_all();
         let fetched = loop {
-            if let Some(fetched) = ahead.ready.get(&segment.number) {
-                break fetched.clone();
+            // The server takes it away; when it asks again, as it does for the last one at the end, it is fetched again.
+            if let Some(fetched) = ahead.ready.remove(&segment.number) {
+                break fetched;
             }
             if ahead.over || self.recovery.control.is_stopped() {
                 return Answer::Failed("the restore was stopped".to_owned());
@@ -353,10 +424,9 @@ impl Shelf<'_> {
             }
             self.moved.wait_for(&mut ahead, LOOK);
         };
-        ahead.ready.retain(|number, _| *number + BEHIND >= segment.number);
         drop(ahead);
         match fetched {
-            Ok(bytes) => Answer::Found(bytes),
+            Ok(()) => Answer::Beside,
             Err(sentence) => Answer::Failed(sentence),
         }
     }
@@ -383,4 +453,16 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_fetched_ahead_is_bounded_by_its_bytes() {
+        for (mebibytes, segments) in [(1, 128), (16, 8), (128, 1), (1024, 1)] {
+            assert_eq!(ahead_of(SegmentSize::try_from(mebibytes << 20).unwrap()), segments, "{mebibytes} MiB");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use driver_filesystem::FilesystemDriver;
 use jiff::{SignedDuration, Timestamp};
 use job_model::{FailureCode, PhaseTiming};
 
-use super::{CONTROL_FILE, bin_dir, judge_target, notes, read_mark, server, write_mark};
+use super::{CONTROL_FILE, bin_dir, judge_target, notes, read_mark, server, unsynced, write_mark};
 use crate::archive::{Recovery, recovery_settings, serve, settle_archive};
 use crate::control_data::ControlData;
 use crate::error::PgError;
@@ -74,7 +74,13 @@ pub(crate) fn run(
     let data = request.target;
     // Everything that decides what will lie there: another instant is another restore.
     let mark = format!("{} {}", request.reader.root().to_hex(), forward.plan.target);
-    let is_there = read_mark(data).as_deref() == Some(&mark);
+    let failed = |action| move |error| io_error(action, data.display().to_string(), error);
+    let mut is_there = read_mark(data).as_deref() == Some(&mark);
+    if is_there && unsynced::is_lost(data).map_err(failed("look into"))? && !crate::capture::is_running(data) {
+        tracing::warn!(data = %data.display(), "the machine went down during the replay, which begins anew");
+        fs::remove_dir_all(data).map_err(failed("remove what a power cut left of"))?;
+        is_there = false;
+    }
     let mut restored = if is_there {
         Restored { location: data.to_owned(), ..Restored::default() }
     } else {
@@ -87,15 +93,19 @@ pub(crate) fn run(
     };
     if data.join(BACKUP_LABEL).exists() {
         // No server has been started on it yet.
-        let failed = |error| io_error("prepare for the recovery", data.display().to_string(), error);
+        let failed = failed("prepare for the recovery");
         settle_archive(data).map_err(failed)?;
         for name in ["postgresql.auto.conf", "recovery.signal"] {
             server::give(&data.join(name), &user).map_err(failed)?;
         }
     }
-    if !is_forward(&bin_dir, data)? {
-        let began = (request.elapsed_ms)();
+    let was_forward = is_forward(&bin_dir, data)?;
+    let began = (request.elapsed_ms)();
+    if !was_forward {
         roll(settings, request, forward, &facts, &Programs { bin_dir: &bin_dir, helper: &helper, user: &user })?;
+    }
+    unsynced::end(data).map_err(failed("sync"))?;
+    if !was_forward {
         let duration_ms = (request.elapsed_ms)().saturating_sub(began);
         restored.phases.push(PhaseTiming { phase: "replay".to_owned(), duration_ms });
     }
@@ -145,6 +155,7 @@ fn roll(
         history: &forward.log.history,
         size: forward.log.size,
         plan: forward.plan,
+        data: request.target,
         directory: &place.directory,
         owner,
         control: request.control,
@@ -152,10 +163,13 @@ fn roll(
     let command = place.directory.join(HELPER).display().to_string();
     let served = serve(&recovery, |socket| -> Result<Result<(), String>, DriverError> {
         let mut told = recovery_settings(forward.plan, &[&command, "fetch"], socket);
-        // What is restored must survive a power cut; nobody looks before it is promoted; and a server that is promoted without
-        // keeping commit timestamps throws those of the source away.
+        let synced_later = unsynced::begin(request.target)
+            .map_err(|error| io_error("note the replay in", request.target.display().to_string(), error))?;
+        // What is restored must survive a power cut, at the latest when all is synced; nobody looks before it is promoted; and
+        // a server that is promoted without keeping commit timestamps throws those of the source away.
+        let fsync = if synced_later { "off" } else { "on" };
         let needed =
-            [("fsync", "on"), ("full_page_writes", "on"), ("hot_standby", "off"), ("track_commit_timestamp", "on")];
+            [("fsync", fsync), ("full_page_writes", "on"), ("hot_standby", "off"), ("track_commit_timestamp", "on")];
         told.extend(needed.map(owned));
         let cluster = Cluster::Restored { data: request.target, facts };
         let mut server = Sandbox::start_with(settings, &cluster, programs.bin_dir, programs.user, &told)?;

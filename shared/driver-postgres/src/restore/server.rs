@@ -17,7 +17,7 @@ use crate::settings::PostgresSettings;
 use crate::tool::{self, User};
 
 /// How often the server is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Its log, in the data directory.
 const LOG: &str = "holdfast-start.log";

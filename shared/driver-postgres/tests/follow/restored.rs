@@ -72,6 +72,7 @@ pub(crate) fn restore<T: Send>(
         history: &known.log.history,
         size: known.log.size,
         plan,
+        data: &data,
         directory: &socket,
         owner: Some((owner, group)),
         control: &NoControl,
@@ -96,6 +97,7 @@ pub(crate) fn restore<T: Send>(
         Ok(seen)
     })
     .unwrap();
+    assert!(!data.join("pg_wal/holdfast-ahead").exists(), "log that was fetched ahead stayed");
     std::fs::remove_dir_all(&data).unwrap();
     result.map_err(|log| format!("{}\n{log}", problems.join("; ")))
 }
