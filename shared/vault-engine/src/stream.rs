@@ -8,7 +8,7 @@ use driver_api::{
 };
 use job_model::{Arn, Consistency, RecoveryPointId, ResourceType};
 use parking_lot::Mutex;
-use vault_format::{Id, decode_unpacked, encode_unpacked};
+use vault_format::{Id, decode_unpacked, encode_short_lived};
 
 use crate::error::chain;
 use crate::{
@@ -250,7 +250,8 @@ impl Stream<'_> {
         plaintext.extend_from_slice(&head(span));
         plaintext.extend_from_slice(bytes);
         let vault = self.reader.vault;
-        let sealed = encode_unpacked(vault.key(), vault.surroundings().random(), &plaintext)
+        // It is in the snapshot soon, compressed well; until then the server that is followed shall not wait for it.
+        let sealed = encode_short_lived(vault.key(), vault.surroundings().random(), &plaintext)
             .map_err(|source| VaultError::Encode { what: "a piece of the stream", source })?;
         let path = self.reader.path(&piece_name(span));
         vault.store().put_durable(&path, sealed.into()).map_err(|error| error.when("write a piece of the stream"))
