@@ -164,6 +164,9 @@ impl Rounds<'_> {
                 self.rate(results, ALONE)?;
                 let tool = bench.tool;
                 self.archive(tool == PgTool::Pgbackrest)?;
+                if tool == PgTool::Pgbackrest {
+                    self.source.wait_until_received(true, 0)?;
+                }
                 let _receiver = self.receiver(bench)?;
                 let (receives, backs_up) = match tool {
                     PgTool::Holdfast => ("holdfast, following", CAPTURED),
@@ -238,6 +241,9 @@ impl Rounds<'_> {
             let sql = "SELECT count(*) FROM pg_stat_replication WHERE flush_lsn IS NOT NULL";
             Ok(self.source.value(sql)? != before)
         })?;
+        // The slot has kept the log since a receiver was there last: that is no part of any measurement.
+        let receivers = before.parse::<usize>().map_or(1, |before| before + 1);
+        self.source.wait_until_received(false, receivers)?;
         Ok(Some(receiver))
     }
 
