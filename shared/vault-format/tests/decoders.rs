@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use vault_format::{
     BlobCompressor, BlobKind, BlobOpener, BlobSealer, BlobToOpen, ChunkerPolynomial, Config, Id, IndexFile,
     IndexedPack, KdfParams, KeyFile, LockFile, LockPurpose, MasterKey, PackedBlob, Snapshot, decode_pack_header,
-    decode_unpacked, encode_pack_header, encode_unpacked, open_blob, pack_file_length, pack_header_length, unpack_blob,
+    decode_unpacked, encode_pack_header, encode_short_lived, encode_unpacked, open_blob, pack_file_length,
+    pack_header_length, unpack_blob,
 };
 use zeroize::Zeroizing;
 
@@ -170,8 +171,10 @@ proptest! {
 
     #[test]
     fn every_document_survives_sealing(json: Vec<u8>) {
-        let sealed = encode_unpacked(&key(1), [5; 16], &json).unwrap();
-        prop_assert_eq!(decode_unpacked(&key(1), sealed).unwrap(), json);
+        for encode in [encode_unpacked, encode_short_lived] {
+            let sealed = encode(&key(1), [5; 16], &json).unwrap();
+            prop_assert_eq!(&decode_unpacked(&key(1), sealed).unwrap(), &json);
+        }
     }
 
     #[test]
