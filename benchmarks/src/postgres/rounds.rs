@@ -151,7 +151,8 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    /// pgbench beside each tool, and before each alone, because what a disk can do changes from minute to minute: as it receives the log, and as it takes one backup after the other as well.
+    /// pgbench beside each tool: as it receives the log, and as it takes one backup after the other as well. Before each tool
+    /// alone, because what a disk can do changes from minute to minute.
     fn throughput(&self, results: &mut Results) -> Result<(), BenchError> {
         results.rates.clear();
         for bench in self.benches() {
