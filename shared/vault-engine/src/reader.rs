@@ -108,13 +108,15 @@ impl SnapshotReader for Reader<'_> {
     }
 
     fn tree(&self, id: &Id) -> Result<Tree, ReadError> {
-        if let Some(tree) = self.trees.get(id) {
-            return Ok((*tree).clone());
+        let decode = |json: &[u8]| {
+            decode_tree(json).map_err(|error| ReadError::Damaged { what: format!("tree {id}"), problem: chain(&error) })
+        };
+        if let Some(json) = self.trees.get(id) {
+            return decode(&json);
         }
         let json = self.with_index_of_all(|index| read_blob(self.vault, index, BlobKind::Tree, id))?;
-        let tree = decode_tree(&json)
-            .map_err(|error| ReadError::Damaged { what: format!("tree {id}"), problem: chain(&error) })?;
-        self.trees.put(*id, Arc::new(tree.clone()), json.len());
+        let tree = decode(&json)?;
+        self.trees.put(*id, json);
         Ok(tree)
     }
 
