@@ -36,7 +36,20 @@
 //! A new target is built beside its place and renamed when it is whole. In an existing target, each file is written
 //! beside the one it replaces; all are renamed when the last one was read from the vault without error, which needs room
 //! for both. A repeated restore keeps what is already right, judged by its content. Holes are compared without reading
-//! them. Entries are held in memory while a restore or check runs: about 500 bytes each, and 32 bytes for each chunk.
+//! them.
+//!
+//! # Memory
+//!
+//! Restores and checks go through the recovery point in windows: directories, one after the other, until their entries take
+//! 32 MiB (an entry takes about 250 bytes and 36 for each chunk; most trees are one window). While one is worked on the next
+//! is read, so that two are in memory. Where there are several, each step over all entries reads the trees again: none of
+//! them keeps more than two bytes for each entry. Whatever the tree, there are held beside the windows:
+//!
+//! * about 150 bytes and a path for each file that has several names, and 32 bytes for each of its names;
+//! * about 100 bytes for each entry of which the sidecar says something (flags, project ids), and 16 for each extent;
+//! * with [`FilesystemDriver::restore_in_place`], 4 bytes for each chunk that is changed where it lies.
+//!
+//! A directory is never divided: the entries of the largest one, and the chunks of the largest file, are in memory at once.
 
 mod capture;
 mod check;
@@ -78,7 +91,30 @@ impl FilesystemDriver {
     /// # Errors
     /// As [`Driver::restore`].
     pub fn restore_in_place(&self, request: &RestoreRequest<'_>, last: &str) -> Result<Restored, DriverError> {
-        restore::run(request, Some(last))
+        restore::run(request, Some(last), plan::WINDOW_BYTES)
+    }
+
+    /// As [`Driver::restore`], or as [`Self::restore_in_place`] where there is a `last`, with windows of about so many
+    /// bytes instead of those that suit any tree. The outcome is the same: this is for tests, and for machines with little
+    /// memory.
+    ///
+    /// # Errors
+    /// As [`Driver::restore`].
+    pub fn restore_in_windows(
+        &self,
+        request: &RestoreRequest<'_>,
+        last: Option<&str>,
+        window_bytes: usize,
+    ) -> Result<Restored, DriverError> {
+        restore::run(request, last, window_bytes)
+    }
+
+    /// As [`Driver::check`], with windows as in [`Self::restore_in_windows`].
+    ///
+    /// # Errors
+    /// As [`Driver::check`].
+    pub fn check_in_windows(&self, request: &CheckRequest<'_>, window_bytes: usize) -> Result<Check, DriverError> {
+        check::run(request, window_bytes)
     }
 }
 
@@ -110,7 +146,7 @@ impl Driver for FilesystemDriver {
     }
 
     fn restore(&self, request: RestoreRequest<'_>) -> Result<Restored, DriverError> {
-        restore::run(&request, None)
+        restore::run(&request, None, plan::WINDOW_BYTES)
     }
 
     fn staging(&self, request: &RestoreRequest<'_>) -> PathBuf {
@@ -118,7 +154,7 @@ impl Driver for FilesystemDriver {
     }
 
     fn check(&self, request: CheckRequest<'_>) -> Result<Check, DriverError> {
-        check::run(&request)
+        check::run(&request, plan::WINDOW_BYTES)
     }
 }
 

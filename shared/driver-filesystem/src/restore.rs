@@ -5,23 +5,25 @@ mod decide;
 mod destination;
 mod fetch;
 mod findings;
+mod left;
 mod metadata;
 mod patch;
 mod place;
 mod target;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use driver_api::{BlobSpan, DriverError, RestoreRequest, Restored, write_back_while};
+use driver_api::{DriverError, RestoreRequest, Restored, write_back_while};
 use job_model::{OverwritePolicy, PhaseTiming, Progress};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::io_error;
-use crate::plan::Plan;
+use crate::plan::{Entry, Plan};
 use decide::Action;
 use destination::Destination;
 use driver_api::compare::ZeroChunks;
@@ -32,55 +34,63 @@ pub(crate) use target::{Target, open_beneath};
 /// Between two times that what was written is brought to the disk. Making files waits for the journal meanwhile.
 const WRITE_BACK_PAUSE: Duration = Duration::from_millis(700);
 
-/// Restores a tree. With `last`, files that are there are changed where they lie; see
+/// Restores a tree, with windows of so many bytes. With `last`, files that are there are changed where they lie; see
 /// [`crate::FilesystemDriver::restore_in_place`].
-pub(crate) fn run(request: &RestoreRequest<'_>, last: Option<&str>) -> Result<Restored, DriverError> {
+pub(crate) fn run(
+    request: &RestoreRequest<'_>,
+    last: Option<&str>,
+    window_bytes: usize,
+) -> Result<Restored, DriverError> {
     let mut phases = Phases { request, began: (request.elapsed_ms)(), done: Vec::new() };
     if request.control.is_stopped() {
         return Err(DriverError::Stopped);
     }
-    let plan = Plan::load(request.reader, request.description, request.include)?;
+    let plan = Plan::load(request.reader, request.description, request.include, window_bytes)?;
     let key = key(request);
-    let Some(destination) = Destination::open(request, &key)? else {
+    let Some(destination) = Destination::open(request, &key, window_bytes)? else {
         phases.end("plan");
         return Ok(Restored { location: request.target.to_owned(), findings: Vec::new(), phases: phases.done });
     };
     let in_place = last.is_some() && !destination.is_new();
-    let last = last.filter(|_| in_place).and_then(|path| plan.entries.iter().position(|e| e.path == path.as_bytes()));
     let mut work = Work {
         request,
         in_place,
-        last,
+        last_path: last.filter(|_| in_place).map(str::as_bytes),
+        last: None,
         patches: HashMap::new(),
+        begun: Mutex::default(),
         target: &destination.target,
         policy: destination.policy,
         staged: destination.is_new(),
+        fresh: destination.is_fresh(),
         bare: destination.is_bare(),
         key: &key,
         zeros: ZeroChunks::default(),
         findings: Findings::default(),
-        actions: decide::decide(&plan, &destination.target, destination.policy, in_place)?,
-        plan,
+        actions: vec![Action::Skip; plan.entries],
+        plan: &plan,
     };
-    if destination.is_new() {
-        work.actions[0] = Action::Update { locked: false };
-    }
     work.announce();
-    work.compare()?;
+    if !work.fresh {
+        plan.windows(|window| {
+            work.decide(window)?;
+            work.compare(window)
+        })?;
+        work.write_last();
+    }
     work.read_through()?;
     phases.end("plan");
     destination.begin(&key)?;
-    work.make_directories()?;
     let sync = || rustix::fs::syncfs(destination.target.root()).map_err(std::io::Error::from);
-    let placed = write_back_while(WRITE_BACK_PAUSE, sync, || {
-        work.fetch()?;
-        work.place_others()?;
-        work.place_links()
-    });
+    let placed = write_back_while(WRITE_BACK_PAUSE, sync, || work.make());
     placed.map_err(|e| io_error("sync", request.target.display().to_string(), e))??;
     phases.end("fetch");
-    work.clean()?;
-    work.finish_kept()?;
+    if !work.fresh {
+        plan.windows(|window| {
+            work.clean(window)?;
+            work.finish_kept(window)
+        })?;
+    }
     work.place_last()?;
     work.finish_directories()?;
     work.finish_flags()?;
@@ -96,20 +106,26 @@ pub(crate) fn staging(request: &RestoreRequest<'_>) -> PathBuf {
     request.target.with_file_name(OsStr::from_bytes(&destination::mark(&key(request))))
 }
 
-/// What every step needs.
+/// What every step needs. Of each entry only its action is held; all else is in the window that is worked on.
 struct Work<'a> {
     request: &'a RestoreRequest<'a>,
-    plan: Plan,
+    plan: &'a Plan<'a>,
     target: &'a Target,
     policy: OverwritePolicy,
     /// Whether nobody sees the target before it is whole: then what is missing is made at its own place.
     staged: bool,
+    /// Whether moreover nothing is there yet.
+    fresh: bool,
     /// Whether files that are there are changed where they lie.
     in_place: bool,
-    /// The entry that is put in place when all else is.
-    last: Option<usize>,
-    /// What differs in files that are changed where they lie.
-    patches: HashMap<usize, Vec<BlobSpan>>,
+    /// The path of the entry that is put in place when all else is.
+    last_path: Option<&'a [u8]>,
+    /// That entry, as soon as it was met.
+    last: Option<Entry>,
+    /// Which chunks differ in files that are changed where they lie, in order.
+    patches: HashMap<usize, Box<[u32]>>,
+    /// Files of many chunks that were begun by this attempt.
+    begun: Mutex<HashSet<usize>>,
     /// Whether what is made new has no extended attributes of its own.
     bare: bool,
     /// Part of the names of everything temporary.
@@ -123,19 +139,43 @@ struct Work<'a> {
 impl Work<'_> {
     /// Says how much there is to do.
     fn announce(&self) {
-        let bytes = self.plan.entries.iter().filter(|e| e.leader.is_none()).map(crate::plan::Entry::size).sum::<u64>()
-            + self.plan.groups.keys().map(|leader| self.plan.entries[*leader].size()).sum::<u64>();
-        let items = self.plan.below_root().len() as u64;
         self.request.control.advance(Progress {
-            bytes_total: Some(bytes),
-            items_total: Some(items),
+            bytes_total: Some(self.plan.bytes),
+            items_total: Some(self.plan.entries as u64 - 1),
             ..Progress::default()
         });
     }
 
+    /// Fetches what is missing and puts it in place. Where the target can be seen, nothing that exists is touched before
+    /// all of it was fetched, whatever the vault turns out to have lost.
+    fn make(&mut self) -> Result<(), DriverError> {
+        let plan = self.plan;
+        plan.windows(|window| {
+            if self.fresh {
+                self.decide_all_missing(window);
+            }
+            self.count_what_is_right(window);
+            self.make_directories(window)?;
+            self.fetch(window)?;
+            if self.staged { self.place(window) } else { Ok(()) }
+        })?;
+        if !self.staged {
+            if self.actions.contains(&Action::Write { replaces: true }) {
+                // What replaces something must be on disk before it does.
+                rustix::fs::syncfs(self.target.root()).map_err(|e| io_error("sync", "", e))?;
+            }
+            self.move_last_aside()?;
+            plan.windows(|window| {
+                self.patch(window)?;
+                self.place(window)
+            })?;
+        }
+        self.place_links()
+    }
+
     /// The name something temporary has beside an entry: the same whenever this restore is repeated.
-    fn beside(&self, index: usize, ending: &str) -> Vec<u8> {
-        format!(".holdfast-{}-{index:x}{ending}", self.key).into_bytes()
+    fn beside(&self, entry: &Entry, ending: &str) -> Vec<u8> {
+        format!(".holdfast-{}-{:x}{ending}", self.key, entry.number).into_bytes()
     }
 
     fn stop_if_told(&self) -> Result<(), DriverError> {

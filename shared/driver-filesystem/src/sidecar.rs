@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 
 use driver_api::{DriverError, SnapshotReader};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use vault_format::{Id, NodeKind, Tree};
 
 use crate::extents::Extent;
@@ -58,8 +59,35 @@ struct Line {
     attributes: Attributes,
 }
 
-/// Attributes by path.
-pub(crate) type Sidecar = HashMap<Vec<u8>, Attributes>;
+/// Attributes by path. Of a path only as much of its digest is held as makes it unlike all others: there may be as many as
+/// there are entries.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sidecar(HashMap<[u8; 16], Attributes>);
+
+impl Sidecar {
+    /// What it says about a path below the resource.
+    pub(crate) fn get(&self, path: &[u8]) -> Option<&Attributes> {
+        // Most recovery points have no sidecar.
+        if self.is_empty() { None } else { self.0.get(&Self::key(path)) }
+    }
+
+    /// Whether it says nothing about any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn key(path: &[u8]) -> [u8; 16] {
+        let mut key = [0; 16];
+        key.copy_from_slice(&Sha256::digest(path)[..16]);
+        key
+    }
+}
+
+impl FromIterator<(Vec<u8>, Attributes)> for Sidecar {
+    fn from_iter<I: IntoIterator<Item = (Vec<u8>, Attributes)>>(records: I) -> Self {
+        Self(records.into_iter().map(|(path, attributes)| (Self::key(&path), attributes)).collect())
+    }
+}
 
 /// The file's bytes, sorted by path; none when there is nothing to say.
 pub(crate) fn encode(mut records: Vec<(Vec<u8>, Attributes)>) -> Option<Vec<u8>> {
@@ -93,18 +121,18 @@ fn decode(reader: impl BufRead) -> Result<Sidecar, String> {
     if header.format != FORMAT || header.version != VERSION {
         return Err(format!("it has format `{}` version {}", header.format, header.version));
     }
-    let mut sidecar = Sidecar::new();
-    for line in lines {
-        let line: Line = serde_json::from_str(&line.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
-        let path = match (line.path, line.path_hex) {
-            (Some(path), None) => path.into_bytes(),
-            (None, Some(path)) => hex::decode(path).map_err(|e| e.to_string())?,
-            _ => return Err("a line has no path or two".to_owned()),
-        };
-        validate(&line.attributes).map_err(|e| format!("{e} of `{}`", crate::display(&path)))?;
-        sidecar.insert(path, line.attributes);
-    }
-    Ok(sidecar)
+    lines
+        .map(|line| {
+            let line: Line = serde_json::from_str(&line.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+            let path = match (line.path, line.path_hex) {
+                (Some(path), None) => path.into_bytes(),
+                (None, Some(path)) => hex::decode(path).map_err(|e| e.to_string())?,
+                _ => return Err("a line has no path or two".to_owned()),
+            };
+            validate(&line.attributes).map_err(|e| format!("{e} of `{}`", crate::display(&path)))?;
+            Ok((path, line.attributes))
+        })
+        .collect()
 }
 
 /// Later code relies on extents that are sorted, apart and do not overflow.
@@ -123,7 +151,7 @@ fn validate(attributes: &Attributes) -> Result<(), &'static str> {
 pub(crate) fn read(reader: &dyn SnapshotReader, description: &serde_json::Value) -> Result<Sidecar, DriverError> {
     let broken = |problem: String| DriverError::NotOurs { problem: format!("`holdfast/{SIDECAR_NAME}`: {problem}") };
     if description.pointer("/driver/sidecar").and_then(serde_json::Value::as_str) != Some(SIDECAR_NAME) {
-        return Ok(Sidecar::new());
+        return Ok(Sidecar::default());
     }
     let root = reader.tree(&reader.root())?;
     let holdfast = subtree(&root, b"holdfast").ok_or_else(|| broken("there is no `holdfast` directory".to_owned()))?;

@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use job_model::{FindingKind, Severity};
 use rustix::fs::{FileType, OFlags};
-use vault_format::{NodeKind, Xattr};
+use vault_format::Xattr;
 
 use super::Comparison;
 use crate::extents::{data_extents, within};
 use crate::inode::{self, Place, Stat};
-use crate::plan::Entry;
+use crate::plan::{Entry, Kind};
 use crate::restore::open_beneath;
 
 /// Flags that only root can set: locking ones and data journaling.
@@ -19,15 +19,15 @@ const FLAGS_OF_ROOT: u32 = inode::FLAGS_LOCKING | 0x4000;
 /// Set-user-id and set-group-id: dropped where the owner could not be set.
 const MODE_SET_ID: u32 = 0o6000;
 
-pub(super) fn same_type(kind: &NodeKind, stat: &Stat) -> bool {
+pub(super) fn same_type(kind: &Kind, stat: &Stat) -> bool {
     let expected = match kind {
-        NodeKind::File { .. } => FileType::RegularFile,
-        NodeKind::Dir { .. } => FileType::Directory,
-        NodeKind::Symlink { .. } => FileType::Symlink,
-        NodeKind::BlockDevice { .. } => FileType::BlockDevice,
-        NodeKind::CharDevice { .. } => FileType::CharacterDevice,
-        NodeKind::Fifo => FileType::Fifo,
-        NodeKind::Socket => FileType::Socket,
+        Kind::File { .. } => FileType::RegularFile,
+        Kind::Dir => FileType::Directory,
+        Kind::Symlink { .. } => FileType::Symlink,
+        Kind::BlockDevice { .. } => FileType::BlockDevice,
+        Kind::CharDevice { .. } => FileType::CharacterDevice,
+        Kind::Fifo => FileType::Fifo,
+        Kind::Socket => FileType::Socket,
     };
     stat.kind == expected
 }
@@ -35,13 +35,11 @@ pub(super) fn same_type(kind: &NodeKind, stat: &Stat) -> bool {
 /// Everything about the entry that is not as it was captured, with how bad it is.
 pub(super) fn differences(
     comparison: &Comparison<'_>,
-    index: usize,
+    entry: &Entry,
     stat: &Stat,
     holder: BorrowedFd<'_>,
     name: Option<&[u8]>,
 ) -> Vec<(Severity, String)> {
-    let entry = &comparison.plan.entries[index];
-    let node = &entry.node;
     let privileged = comparison.request.privileged;
     let mut found = Vec::new();
     let mut differs = |what: &str, is: String, was: String| {
@@ -49,33 +47,33 @@ pub(super) fn differences(
     };
     let mode_mask = if privileged { 0o7777 } else { 0o7777 & !MODE_SET_ID };
     // The mode of a link says nothing.
-    if stat.kind != FileType::Symlink && stat.mode & mode_mask != node.mode & mode_mask {
-        differs("mode", format!("{:04o}", stat.mode), format!("{:04o}", node.mode));
+    if stat.kind != FileType::Symlink && stat.mode & mode_mask != entry.mode & mode_mask {
+        differs("mode", format!("{:04o}", stat.mode), format!("{:04o}", entry.mode));
     }
-    if privileged && (stat.uid, stat.gid) != (node.uid, node.gid) {
-        differs("owner", format!("{}:{}", stat.uid, stat.gid), format!("{}:{}", node.uid, node.gid));
+    if privileged && (stat.uid, stat.gid) != (entry.uid, entry.gid) {
+        differs("owner", format!("{}:{}", stat.uid, stat.gid), format!("{}:{}", entry.uid, entry.gid));
     }
-    if stat.mtime != node.mtime {
-        differs("time of change", stat.mtime.to_string(), node.mtime.to_string());
+    if stat.mtime != entry.mtime {
+        differs("time of change", stat.mtime.to_string(), entry.mtime.to_string());
     }
-    if !entry.is_dir() && stat.links != comparison.plan.names(index) {
-        differs("number of names", stat.links.to_string(), comparison.plan.names(index).to_string());
+    if !entry.is_dir() && stat.links != comparison.plan.names(entry) {
+        differs("number of names", stat.links.to_string(), comparison.plan.names(entry).to_string());
     }
-    match &node.kind {
-        NodeKind::Symlink { target } => {
+    match &entry.kind {
+        Kind::Symlink { target } => {
             let is = rustix::fs::readlinkat(holder, name.unwrap_or_default(), Vec::new()).unwrap_or_default();
-            if is.as_bytes() != target {
+            if is.as_bytes() != &**target {
                 differs("link target", is.to_string_lossy().into_owned(), crate::display(target));
             }
         }
-        NodeKind::BlockDevice { device } | NodeKind::CharDevice { device } if stat.rdev != *device => {
+        Kind::BlockDevice { device } | Kind::CharDevice { device } if stat.rdev != *device => {
             differs("device number", stat.rdev.to_string(), device.to_string());
         }
         _ => {}
     }
     let place = name.map_or(Place::Open(holder), |name| Place::Entry(holder, name));
     match place.xattrs() {
-        Ok(xattrs) => attributes(privileged, &xattrs, &node.xattrs, &mut found),
+        Ok(xattrs) => attributes(privileged, &xattrs, &entry.xattrs, &mut found),
         Err(error) => found.push((Severity::Failure, format!("extended attributes cannot be read: {error}"))),
     }
     if entry.is_file() || entry.is_dir() {
@@ -110,7 +108,7 @@ fn attributes(privileged: bool, is: &[Xattr], was: &[Xattr], found: &mut Vec<(Se
 
 fn flags(privileged: bool, entry: &Entry, fd: &OwnedFd, found: &mut Vec<(Severity, String)>) {
     let mask = if privileged { inode::FLAGS_KEPT } else { inode::FLAGS_KEPT & !FLAGS_OF_ROOT };
-    let wanted = entry.attributes.flags & mask;
+    let wanted = entry.flags() & mask;
     match inode::flags(fd).map(|flags| flags & mask) {
         None if wanted != 0 => {
             found.push((Severity::Warning, format!("flags {wanted:#x} are missing: its file system has none")));
@@ -121,16 +119,16 @@ fn flags(privileged: bool, entry: &Entry, fd: &OwnedFd, found: &mut Vec<(Severit
         _ => {}
     }
     let project = inode::project(fd);
-    if privileged && project != entry.attributes.project {
+    if privileged && project != entry.project() {
         // File systems without projects show 0 for all.
         let severity = if project == 0 { Severity::Warning } else { Severity::Failure };
-        found.push((severity, format!("project is {project} instead of {}", entry.attributes.project)));
+        found.push((severity, format!("project is {project} instead of {}", entry.project())));
     }
 }
 
 /// Finds data where a sparse file had holes, as far as the file system's blocks allow.
 pub(super) fn holes(comparison: &Comparison<'_>, entry: &Entry, file: &File) {
-    let Some(wanted) = &entry.attributes.data else { return };
+    let Some(wanted) = entry.data() else { return };
     let block = rustix::fs::fstatvfs(file.as_fd()).map_or(4096, |v| v.f_frsize.max(1));
     let size = entry.size();
     let Ok(actual) = data_extents(file, size) else { return };

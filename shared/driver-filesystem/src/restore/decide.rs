@@ -6,11 +6,11 @@ use driver_api::DriverError;
 use job_model::OverwritePolicy;
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use vault_format::{Node, NodeKind};
 
-use super::target::{Target, open_beneath};
+use super::Work;
+use super::target::open_beneath;
 use crate::inode::Stat;
-use crate::plan::{Entry, Plan};
+use crate::plan::{Entry, Kind, Window};
 use crate::{inode, io_error};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,35 +31,83 @@ pub(super) enum Action {
     Write { replaces: bool },
 }
 
-/// `in_place` is for files that are changed where they lie: one of another size is worth reading then.
-pub(super) fn decide(
-    plan: &Plan,
-    target: &Target,
-    policy: OverwritePolicy,
-    in_place: bool,
-) -> Result<Vec<Action>, DriverError> {
-    let mut actions = vec![Action::Skip; plan.entries.len()];
-    let root = &plan.entries[0];
-    let stat = Stat::of(target.root()).map_err(|e| io_error("look at", root.display(), e))?;
-    actions[0] = directory(policy, root, &stat);
-    for index in 0..plan.entries.len() {
-        let entry = &plan.entries[index];
-        match actions[index] {
-            Action::Make { .. } => {
-                for child in entry.children.clone() {
-                    actions[child] = missing(&plan.entries[child]);
+impl Work<'_> {
+    /// Decides about a window's entries; about the directories that hold them was decided before.
+    pub(super) fn decide(&mut self, window: &Window) -> Result<(), DriverError> {
+        if window.entry(0).is_some() {
+            let root = &self.plan.root;
+            let stat = Stat::of(self.target.root()).map_err(|e| io_error("look at", root.display(), e))?;
+            let existing = directory(self.policy, root, &stat);
+            self.actions[0] = if self.staged { Action::Update { locked: false } } else { existing };
+        }
+        if let Some(path) = self.last_path.filter(|_| self.last.is_none()) {
+            self.last = window.entries.iter().find(|entry| entry.path() == path).cloned();
+        }
+        for directory in &window.directories {
+            match self.actions[directory.number] {
+                Action::Make { .. } => {
+                    for child in window.children(directory) {
+                        self.actions[child.number] = missing(child);
+                    }
                 }
-            }
-            Action::Enter | Action::Update { .. } if !entry.children.is_empty() => {
-                let fd = target.directory(&entry.path)?;
-                for child in entry.children.clone() {
-                    actions[child] = one(plan, child, &fd, policy, in_place)?;
+                Action::Enter | Action::Update { .. } if !directory.children.is_empty() => {
+                    let fd = self.target.directory(&directory.path)?;
+                    for child in window.children(directory) {
+                        self.actions[child.number] = self.decide_one(child, &fd)?;
+                    }
                 }
+                _ => {}
             }
-            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The same where nothing is there.
+    pub(super) fn decide_all_missing(&mut self, window: &Window) {
+        for entry in &window.entries {
+            self.actions[entry.number] =
+                if entry.number == 0 { Action::Update { locked: false } } else { missing(entry) };
         }
     }
-    Ok(actions)
+
+    fn decide_one(&self, entry: &Entry, holder: &OwnedFd) -> Result<Action, DriverError> {
+        let (policy, in_place) = (self.policy, self.in_place);
+        let existing = match Stat::at(holder, entry.name()) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(missing(entry)),
+            Err(error) => return Err(io_error("look at", entry.display(), error)),
+        };
+        if entry.is_dir() && existing.is_dir() {
+            return Ok(directory(policy, entry, &existing));
+        }
+        match policy {
+            OverwritePolicy::Never => return Ok(Action::Skip),
+            OverwritePolicy::IfNewer if entry.mtime <= existing.mtime => return Ok(Action::Skip),
+            _ => {}
+        }
+        if entry.is_dir() {
+            return Ok(Action::Make { aside: true });
+        }
+        if existing.is_dir() {
+            let names = open_beneath(holder, entry.name(), rustix::fs::OFlags::RDONLY)
+                .and_then(inode::list)
+                .map_err(|e| io_error("list", entry.display(), e))?;
+            // Only `exact` deletes what the recovery point does not have.
+            if policy != OverwritePolicy::Exact && !names.is_empty() {
+                return Err(DriverError::TargetExists { path: entry.display() });
+            }
+            return Ok(Action::Write { replaces: true });
+        }
+        // A file with further names elsewhere must not be changed in place.
+        let shared = existing.links > self.plan.names(entry);
+        if !shared && in_place && entry.is_file() && existing.is_file() && policy != OverwritePolicy::IfNewer {
+            return Ok(Action::Compare);
+        }
+        if shared || policy == OverwritePolicy::IfNewer || !same_kind(entry, &existing, holder) {
+            return Ok(Action::Write { replaces: true });
+        }
+        Ok(if entry.is_file() { Action::Compare } else { Action::Keep })
+    }
 }
 
 fn missing(entry: &Entry) -> Action {
@@ -70,69 +118,24 @@ fn missing(entry: &Entry) -> Action {
 fn directory(policy: OverwritePolicy, entry: &Entry, existing: &Stat) -> Action {
     let update = match policy {
         OverwritePolicy::Never => false,
-        OverwritePolicy::IfNewer => entry.node.mtime > existing.mtime,
+        OverwritePolicy::IfNewer => entry.mtime > existing.mtime,
         OverwritePolicy::Refuse | OverwritePolicy::IfChanged | OverwritePolicy::Exact => true,
     };
     if update && entry.whole { Action::Update { locked: existing.locked } } else { Action::Enter }
 }
 
-fn one(
-    plan: &Plan,
-    index: usize,
-    holder: &OwnedFd,
-    policy: OverwritePolicy,
-    in_place: bool,
-) -> Result<Action, DriverError> {
-    let entry = &plan.entries[index];
-    let existing = match Stat::at(holder, &entry.node.name) {
-        Ok(stat) => stat,
-        Err(Errno::NOENT) => return Ok(missing(entry)),
-        Err(error) => return Err(io_error("look at", entry.display(), error)),
-    };
-    if entry.is_dir() && existing.is_dir() {
-        return Ok(directory(policy, entry, &existing));
-    }
-    match policy {
-        OverwritePolicy::Never => return Ok(Action::Skip),
-        OverwritePolicy::IfNewer if entry.node.mtime <= existing.mtime => return Ok(Action::Skip),
-        _ => {}
-    }
-    if entry.is_dir() {
-        return Ok(Action::Make { aside: true });
-    }
-    if existing.is_dir() {
-        let names = open_beneath(holder, &entry.node.name, rustix::fs::OFlags::RDONLY)
-            .and_then(inode::list)
-            .map_err(|e| io_error("list", entry.display(), e))?;
-        // Only `exact` deletes what the recovery point does not have.
-        if policy != OverwritePolicy::Exact && !names.is_empty() {
-            return Err(DriverError::TargetExists { path: entry.display() });
-        }
-        return Ok(Action::Write { replaces: true });
-    }
-    // A file with further names elsewhere must not be changed in place.
-    let shared = existing.links > plan.names(index);
-    if !shared && in_place && entry.is_file() && existing.is_file() && policy != OverwritePolicy::IfNewer {
-        return Ok(Action::Compare);
-    }
-    if shared || policy == OverwritePolicy::IfNewer || !same_kind(&entry.node, &existing, holder) {
-        return Ok(Action::Write { replaces: true });
-    }
-    Ok(if entry.is_file() { Action::Compare } else { Action::Keep })
-}
-
-/// Whether an existing entry has the node's type, and all that can be told of its content without reading it.
-fn same_kind(node: &Node, existing: &Stat, holder: &OwnedFd) -> bool {
-    match &node.kind {
-        NodeKind::File { size, .. } => existing.is_file() && existing.size == *size,
-        NodeKind::Dir { .. } => existing.is_dir(),
-        NodeKind::Symlink { target } => {
+/// Whether an existing entry has the type, and all that can be told of its content without reading it.
+fn same_kind(entry: &Entry, existing: &Stat, holder: &OwnedFd) -> bool {
+    match &entry.kind {
+        Kind::File { size, .. } => existing.is_file() && existing.size == *size,
+        Kind::Dir => existing.is_dir(),
+        Kind::Symlink { target } => {
             existing.kind == FileType::Symlink
-                && rustix::fs::readlinkat(holder, &node.name[..], Vec::new()).is_ok_and(|t| t.as_bytes() == target)
+                && rustix::fs::readlinkat(holder, entry.name(), Vec::new()).is_ok_and(|t| t.as_bytes() == &**target)
         }
-        NodeKind::BlockDevice { device } => existing.kind == FileType::BlockDevice && existing.rdev == *device,
-        NodeKind::CharDevice { device } => existing.kind == FileType::CharacterDevice && existing.rdev == *device,
-        NodeKind::Fifo => existing.kind == FileType::Fifo,
-        NodeKind::Socket => existing.kind == FileType::Socket,
+        Kind::BlockDevice { device } => existing.kind == FileType::BlockDevice && existing.rdev == *device,
+        Kind::CharDevice { device } => existing.kind == FileType::CharacterDevice && existing.rdev == *device,
+        Kind::Fifo => existing.kind == FileType::Fifo,
+        Kind::Socket => existing.kind == FileType::Socket,
     }
 }

@@ -36,7 +36,11 @@ struct Staged {
 impl Destination {
     /// Finds out what is there; none when the target is already what would be restored. Makes nothing but an empty
     /// directory beside a target that does not exist.
-    pub(super) fn open(request: &RestoreRequest<'_>, key: &str) -> Result<Option<Self>, DriverError> {
+    pub(super) fn open(
+        request: &RestoreRequest<'_>,
+        key: &str,
+        window_bytes: usize,
+    ) -> Result<Option<Self>, DriverError> {
         let path = request.target;
         let shown = path.display().to_string();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -51,7 +55,7 @@ impl Destination {
         let mark = mark(key);
         let (policy, marked) = match request.overwrite {
             OverwritePolicy::Refuse if names.is_empty() || names.contains(&mark) => (OverwritePolicy::IfChanged, true),
-            OverwritePolicy::Refuse if is_restored(request)? => return Ok(None),
+            OverwritePolicy::Refuse if is_restored(request, window_bytes)? => return Ok(None),
             OverwritePolicy::Refuse => return Err(DriverError::TargetExists { path: shown }),
             policy => (policy, false),
         };
@@ -97,10 +101,17 @@ impl Destination {
         self.staged.is_some()
     }
 
+    /// Whether moreover no earlier attempt has made anything.
+    pub(super) const fn is_fresh(&self) -> bool {
+        matches!(&self.staged, Some(Staged { is_new: true, .. }))
+    }
+
     /// Whether what is made in the target has no extended attributes but those that the system gives to every new file: where
     /// all of the target is made by this attempt, and it has inherited none itself.
     pub(super) fn is_bare(&self) -> bool {
-        let Some(Staged { is_new: true, .. }) = &self.staged else { return false };
+        if !self.is_fresh() {
+            return false;
+        }
         let inherited = inode::Place::Open(self.target.root().as_fd()).xattrs();
         inherited.is_ok_and(|found| found.iter().all(|attribute| attribute.name.starts_with("security.")))
     }
@@ -148,7 +159,7 @@ pub(super) fn mark(key: &str) -> Vec<u8> {
 }
 
 /// Whether the target is what would be restored: then an earlier attempt got to its end, and only its answer was lost.
-fn is_restored(request: &RestoreRequest<'_>) -> Result<bool, DriverError> {
+fn is_restored(request: &RestoreRequest<'_>, window_bytes: usize) -> Result<bool, DriverError> {
     let check = CheckRequest {
         reader: request.reader,
         description: request.description,
@@ -159,5 +170,5 @@ fn is_restored(request: &RestoreRequest<'_>) -> Result<bool, DriverError> {
         control: request.control,
         elapsed_ms: request.elapsed_ms,
     };
-    crate::check::is_equal(&check, request.include)
+    crate::check::is_equal(&check, request.include, window_bytes)
 }

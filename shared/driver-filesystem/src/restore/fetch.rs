@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -22,11 +23,11 @@ use crate::content::Content;
 use crate::extents::{Extent, within};
 use crate::inode::Stat;
 use crate::io_error;
-use crate::plan::Entry;
+use crate::plan::{Entry, Window};
 use driver_api::queue;
 
-/// Files fetched together: enough to read each pack once, few enough to bound memory.
-const BATCH_FILES_MAX: usize = 4096;
+/// Files or chunks that are fetched together: enough to read each pack once, few enough to bound memory.
+const TOGETHER_MAX: usize = 16 << 10;
 /// Files of so many bytes are written past the page cache; of smaller ones the disk would take longer than the processor.
 const UNCACHED_BYTES_MIN: usize = 64 << 10;
 /// Files kept open while they are written.
@@ -34,17 +35,59 @@ const OPEN_FILES_MAX: usize = 128;
 /// Directories kept open while files are made in them.
 const OPEN_DIRECTORIES_MAX: usize = 64;
 
+/// A part of a file that is fetched at once: mostly all of it.
+struct Piece<'a> {
+    entry: &'a Entry,
+    /// Numbers of its chunks.
+    chunks: Range<usize>,
+}
+
+impl Piece<'_> {
+    /// Whether the file has others.
+    fn is_part(&self) -> bool {
+        self.chunks.len() < self.entry.chunks().len()
+    }
+}
+
+/// Cuts the content of files into pieces, and those into batches: no two pieces of one file are in the same.
+fn batches<'a>(files: &[&'a Entry]) -> Vec<Vec<Piece<'a>>> {
+    let mut batches: Vec<Vec<Piece<'a>>> = Vec::new();
+    let mut chunks = 0;
+    for &entry in files {
+        let count = entry.chunks().len();
+        let mut start = 0;
+        loop {
+            let piece = Piece { entry, chunks: start..count.min(start + TOGETHER_MAX) };
+            let length = piece.chunks.len();
+            match batches.last_mut() {
+                Some(batch) if start == 0 && batch.len() < TOGETHER_MAX && chunks + length <= TOGETHER_MAX => {
+                    batch.push(piece);
+                    chunks += length;
+                }
+                _ => {
+                    batches.push(vec![piece]);
+                    chunks = length;
+                }
+            }
+            start += length;
+            if start >= count {
+                break;
+            }
+        }
+    }
+    batches
+}
+
 impl Work<'_> {
     /// Reads the files that are there and have the right size.
-    pub(super) fn compare(&mut self) -> Result<(), DriverError> {
-        let candidates: Vec<usize> =
-            self.plan.below_root().filter(|index| self.actions[*index] == Action::Compare).collect();
+    pub(super) fn compare(&mut self, window: &Window) -> Result<(), DriverError> {
+        let is_candidate = |entry: &&Entry| self.actions[entry.number] == Action::Compare;
+        let candidates: Vec<&Entry> = window.below_root().iter().filter(is_candidate).collect();
         let kept = Mutex::new(Vec::new());
-        let patches = Mutex::new(HashMap::new());
-        queue::for_each(self.request.parallelism, self.request.control, &candidates, |&index| {
-            let entry = &self.plan.entries[index];
-            let holder = self.target.directory(&self.plan.entries[entry.holder].path)?;
-            let file = match open_beneath(&holder, &entry.node.name, OFlags::RDONLY) {
+        let patches = Mutex::new(Vec::new());
+        queue::for_each(self.request.parallelism, self.request.control, &candidates, |entry| {
+            let holder = self.holder(entry)?;
+            let file = match open_beneath(&holder, entry.name(), OFlags::RDONLY) {
                 Ok(fd) => File::from(fd),
                 // What cannot be read is replaced.
                 Err(_) => return Ok(()),
@@ -52,58 +95,61 @@ impl Work<'_> {
             let Ok(content) = Content::of(&file, &self.zeros) else { return Ok(()) };
             let mut buffer = Vec::new();
             let mut differing = Vec::new();
-            for span in &entry.spans {
+            for (span, at) in entry.spans().zip(0_u32..) {
                 self.stop_if_told()?;
-                if !content.has(span, &mut buffer).unwrap_or(false) {
-                    if !self.is_patchable(index) {
+                if !content.has(&span, &mut buffer).unwrap_or(false) {
+                    if !self.is_patchable(entry) {
                         return Ok(());
                     }
-                    differing.push(*span);
+                    differing.push(at);
                 }
             }
             if differing.is_empty() && content.size() == entry.size() {
-                kept.lock().push(index);
-            } else if self.is_patchable(index) {
-                patches.lock().insert(index, differing);
+                kept.lock().push(entry.number);
+            } else if self.is_patchable(entry) {
+                patches.lock().push((entry.number, differing.into_boxed_slice()));
             }
             Ok(())
         })?;
-        self.patches = patches.into_inner();
-        for index in candidates {
-            self.actions[index] = Action::Write { replaces: true };
+        self.patches.extend(patches.into_inner());
+        for entry in candidates {
+            self.actions[entry.number] = Action::Write { replaces: true };
         }
-        for index in kept.into_inner() {
-            self.actions[index] = Action::Keep;
+        for number in kept.into_inner() {
+            self.actions[number] = Action::Keep;
         }
-        self.write_last();
-        let kept_bytes: u64 =
-            self.plan.below_root().filter(|i| self.counts(*i)).map(|i| self.plan.entries[i].size()).sum();
-        let kept_bytes = kept_bytes + self.bytes_left_in_place();
-        self.request.control.advance(Progress { bytes_done: kept_bytes, ..Progress::default() });
         Ok(())
     }
 
-    /// Whether a file's bytes are dealt with without fetching them.
-    fn counts(&self, index: usize) -> bool {
-        let first = self.plan.entries[index].leader.is_none_or(|leader| leader == index);
-        first && !self.written(index)
+    /// Tells of a window's bytes that are dealt with without fetching them.
+    pub(super) fn count_what_is_right(&self, window: &Window) {
+        let first = |entry: &Entry| entry.leader.is_none_or(|leader| leader == entry.number);
+        let right = |entry: &Entry| {
+            let kept = if first(entry) && !self.written(entry) { entry.size() } else { 0 };
+            kept + self.bytes_left_in_place(entry)
+        };
+        let bytes_done = window.entries.iter().map(right).sum();
+        self.request.control.advance(Progress { bytes_done, ..Progress::default() });
     }
 
     /// Whether this entry's content is fetched (rather than kept, skipped, or linked from another name).
-    pub(super) fn written(&self, index: usize) -> bool {
-        self.plan.entries[index].is_file()
-            && matches!(self.actions[index], Action::Write { .. })
-            && self.base(index) == index
+    pub(super) fn written(&self, entry: &Entry) -> bool {
+        entry.is_file()
+            && matches!(self.actions[entry.number], Action::Write { .. })
+            && self.base(entry) == entry.number
     }
 
     /// The name that the others of its file are linked to: one whose content is right already, or the first to write.
-    pub(super) fn base(&self, index: usize) -> usize {
-        let Some(group) = self.plan.entries[index].leader.and_then(|leader| self.plan.groups.get(&leader)) else {
-            return index;
-        };
-        let kept = group.iter().find(|i| self.actions[**i] == Action::Keep);
-        let written = || group.iter().find(|i| matches!(self.actions[**i], Action::Write { .. }));
-        kept.or_else(written).copied().unwrap_or(index)
+    pub(super) fn base(&self, entry: &Entry) -> usize {
+        let Some(leader) = entry.leader else { return entry.number };
+        let mut names = self.plan.links.names(leader);
+        let kept = names.clone().find(|name| self.actions[*name] == Action::Keep);
+        let written = || names.find(|name| matches!(self.actions[*name], Action::Write { .. }));
+        kept.or_else(written).unwrap_or(entry.number)
+    }
+
+    fn written_files<'w>(&self, window: &'w Window) -> Vec<&'w Entry> {
+        window.below_root().iter().filter(|entry| self.written(entry)).collect()
     }
 
     /// Reads all that will be fetched and drops it, where a directory must take something's place before there is room
@@ -114,52 +160,40 @@ impl Work<'_> {
         if !self.actions.iter().any(in_the_way) {
             return Ok(());
         }
-        let files: Vec<usize> = self.plan.below_root().filter(|index| self.written(*index)).collect();
-        for batch in files.chunks(BATCH_FILES_MAX) {
-            let request =
-                |index: &usize| ContentRequest { file: *index, spans: self.plan.entries[*index].spans.clone() };
-            let requests: Vec<_> = batch.iter().map(request).filter(|request| !request.spans.is_empty()).collect();
-            self.request.reader.fetch(&requests, &Nowhere, self.request.control)?;
-            self.stop_if_told()?;
-        }
-        Ok(())
+        self.plan.windows(|window| {
+            for batch in batches(&self.written_files(window)) {
+                let request = |(file, piece): (usize, &Piece<'_>)| {
+                    let Range { start, end } = piece.chunks;
+                    ContentRequest { file, spans: piece.entry.spans().take(end).skip(start).collect() }
+                };
+                let requests = batch.iter().enumerate().map(request).filter(|request| !request.spans.is_empty());
+                self.request.reader.fetch(&requests.collect::<Vec<_>>(), &Nowhere, self.request.control)?;
+                self.stop_if_told()?;
+            }
+            Ok(())
+        })
     }
 
-    /// Fetches what is missing, batch by batch; when all of it is there, puts it in place. Until then nothing that exists
-    /// is touched, whatever the vault turns out to have lost.
-    pub(super) fn fetch(&self) -> Result<(), DriverError> {
-        let files: Vec<usize> = self.plan.below_root().filter(|index| self.written(*index)).collect();
-        for batch in files.chunks(BATCH_FILES_MAX) {
-            self.fetch_batch(batch)?;
-        }
-        if files.iter().any(|index| self.actions[*index] == (Action::Write { replaces: true })) {
-            // What replaces something must be on disk before it does.
-            rustix::fs::syncfs(self.target.root()).map_err(|e| io_error("sync", "", e))?;
-        }
-        self.patch()?;
-        let beside =
-            |index: &usize| !self.is_direct(*index) && !self.patches.contains_key(index) && self.last != Some(*index);
-        let beside: Vec<usize> = files.into_iter().filter(beside).collect();
-        queue::for_each(self.request.parallelism, self.request.control, &beside, |&index| self.place_file(index))
+    /// Fetches what is missing of a window, batch by batch: to its place where nobody sees it, or beside.
+    pub(super) fn fetch(&self, window: &Window) -> Result<(), DriverError> {
+        batches(&self.written_files(window)).iter().try_for_each(|batch| self.fetch_batch(batch))
     }
 
     /// Whether a file is made at its own place, in one go: where nobody sees the target before it is whole, and all of
     /// the content comes at once. What an attempt that was cut short made there is compared by the next one.
-    fn is_direct(&self, index: usize) -> bool {
-        let entry = &self.plan.entries[index];
+    pub(super) fn is_direct(&self, entry: &Entry) -> bool {
         self.staged
-            && self.actions[index] == (Action::Write { replaces: false })
-            && entry.spans.len() <= 1
-            && entry.attributes.data.is_none()
+            && self.actions[entry.number] == (Action::Write { replaces: false })
+            && entry.chunks().len() <= 1
+            && entry.data().is_none()
     }
 
     /// Makes such a file.
-    fn make_file(&self, index: usize, holder: &OwnedFd, content: &[u8]) -> Result<(), DriverError> {
-        let entry = &self.plan.entries[index];
+    fn make_file(&self, entry: &Entry, holder: &OwnedFd, content: &[u8]) -> Result<(), DriverError> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // Nobody else gets into the directory yet. What runs with its owner's rights does so when it has its owner.
-        let mode = Mode::from_raw_mode(entry.node.mode & 0o777);
-        let file = rustix::fs::openat(holder, &entry.node.name[..], flags, mode)
+        let mode = Mode::from_raw_mode(entry.mode & 0o777);
+        let file = rustix::fs::openat(holder, entry.name(), flags, mode)
             .map(File::from)
             .map_err(|e| io_error("make", entry.display(), e))?;
         let written = |e| io_error("write", entry.display(), e);
@@ -175,21 +209,22 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn fetch_batch(&self, batch: &[usize]) -> Result<(), DriverError> {
+    fn fetch_batch(&self, batch: &[Piece<'_>]) -> Result<(), DriverError> {
         let requests = Mutex::new(Vec::new());
         let positions: Vec<usize> = (0..batch.len()).collect();
-        queue::for_each(self.request.parallelism, self.request.control, &positions, |&position| {
-            let index = batch[position];
-            let spans = match &self.plan.entries[index].spans[..] {
-                [] if self.is_direct(index) => {
-                    self.make_file(index, &self.holder(&self.plan.entries[index])?, &[])?;
-                    Vec::new()
-                }
-                [span] if self.is_direct(index) => vec![*span],
-                _ => self.prepare(index)?,
+        queue::for_each(self.request.parallelism, self.request.control, &positions, |&file| {
+            let piece = &batch[file];
+            let entry = piece.entry;
+            let spans = if !self.is_direct(entry) {
+                self.prepare(piece)?
+            } else if entry.chunks().is_empty() {
+                self.make_file(entry, &self.holder(entry)?, &[])?;
+                Vec::new()
+            } else {
+                entry.spans().collect()
             };
             if !spans.is_empty() {
-                requests.lock().push(ContentRequest { file: position, spans });
+                requests.lock().push(ContentRequest { file, spans });
             }
             Ok(())
         })?;
@@ -203,40 +238,48 @@ impl Work<'_> {
         self.stop_if_told()
     }
 
-    /// Makes the file beside its place, or takes up the one an earlier attempt left, and says what it lacks.
-    fn prepare(&self, index: usize) -> Result<Vec<BlobSpan>, DriverError> {
-        let entry = &self.plan.entries[index];
+    /// Makes the file beside its place, or takes up the one an earlier attempt left, and says what it lacks of this piece.
+    fn prepare(&self, piece: &Piece<'_>) -> Result<Vec<BlobSpan>, DriverError> {
+        let entry = piece.entry;
         let failed = |error: io::Error| io_error("make a file beside", entry.display(), error);
-        let holder = self.target.directory(&self.plan.entries[entry.holder].path)?;
-        let name = self.beside(index, "");
-        let (file, is_new) = match open_part(&holder, &name) {
+        let holder = self.holder(entry)?;
+        let name = self.beside(entry, "");
+        let (file, made) = match open_part(&holder, &name) {
             Ok(opened) => opened,
             Err(error) => return Err(failed(error.into())),
         };
         file.set_len(entry.size()).map_err(failed)?;
-        let extents = entry.attributes.data.as_deref();
-        if extents.is_none() && is_new {
+        let extents = entry.data();
+        if extents.is_none() && made {
             // Parts that are written at the same time do not wait for each other, and lie in a row.
             reserve(&file, 0, entry.size()).map_err(failed)?;
+        }
+        let mut is_new = made;
+        if piece.is_part() {
+            let mut begun = self.begun.lock();
+            is_new = if made { begun.insert(entry.number) } else { begun.contains(&entry.number) };
         }
         // Asked for only where something is there already: of a new file everything is hole.
         let left = if is_new { None } else { Some(Content::of(&file, &self.zeros).map_err(failed)?) };
         let mut missing = Vec::new();
         let mut buffer = Vec::new();
-        for span in self.patches.get(&index).unwrap_or(&entry.spans) {
+        for (at, span) in self.wanted(entry) {
+            if !piece.chunks.contains(&at) {
+                continue;
+            }
             let is_hole = extents.is_some_and(|e| within(e, span.offset, u64::from(span.length)).next().is_none());
             let present = match &left {
-                None => is_hole && self.zeros.is_zero(span),
+                None => is_hole && self.zeros.is_zero(&span),
                 Some(content) => {
                     self.stop_if_told()?;
-                    content.has(span, &mut buffer).map_err(failed)?
+                    content.has(&span, &mut buffer).map_err(failed)?
                 }
             };
             if present {
                 let bytes_done = u64::from(span.length);
                 self.request.control.advance(Progress { bytes_done, ..Progress::default() });
             } else {
-                missing.push(*span);
+                missing.push(span);
             }
         }
         Ok(missing)
@@ -270,7 +313,7 @@ fn open_part(holder: &OwnedFd, name: &[u8]) -> rustix::io::Result<(File, bool)> 
 /// Writes what the vault gives into the files of a batch.
 struct Sink<'a, 'w> {
     work: &'a Work<'w>,
-    batch: &'a [usize],
+    batch: &'a [Piece<'a>],
     files: Vec<Mutex<Option<Arc<Uncached>>>>,
     open: AtomicUsize,
     /// Directories that files were made in last: packs hold the files of a directory together.
@@ -283,21 +326,17 @@ impl Sink<'_, '_> {
         if let Some(file) = &*slot {
             return Ok(file.clone());
         }
-        let index = self.batch[position];
-        let entry = &self.work.plan.entries[index];
-        let holder =
-            self.work.target.directory(&self.work.plan.entries[entry.holder].path).map_err(io::Error::other)?;
-        let file = File::from(open_beneath(&holder, &self.work.beside(index, ""), OFlags::RDWR)?);
+        let entry = self.batch[position].entry;
+        let holder = self.work.holder(entry).map_err(io::Error::other)?;
+        let file = File::from(open_beneath(&holder, &self.work.beside(entry, ""), OFlags::RDWR)?);
         let file = Arc::new(Uncached::new(file));
         // A file that is whole with its first piece needs no keeping.
-        if entry.spans.len() > 1 && self.open.fetch_add(1, Ordering::Relaxed) < OPEN_FILES_MAX {
+        if entry.chunks().len() > 1 && self.open.fetch_add(1, Ordering::Relaxed) < OPEN_FILES_MAX {
             *slot = Some(file.clone());
         }
         Ok(file)
     }
-}
 
-impl Sink<'_, '_> {
     fn holder(&self, entry: &Entry) -> Result<Arc<OwnedFd>, DriverError> {
         if let Some(holder) = self.holders.lock().get(&entry.holder) {
             return Ok(Arc::clone(holder));
@@ -311,27 +350,25 @@ impl Sink<'_, '_> {
         Ok(holder)
     }
 
-    fn make_file(&self, index: usize, bytes: &[u8]) -> Result<(), DriverError> {
-        let holder = self.holder(&self.work.plan.entries[index])?;
-        self.work.make_file(index, &holder, bytes)
+    fn make_file(&self, entry: &Entry, bytes: &[u8]) -> Result<(), DriverError> {
+        let holder = self.holder(entry)?;
+        self.work.make_file(entry, &holder, bytes)
     }
 }
 
 impl ContentSink for Sink<'_, '_> {
     fn write_at(&self, file: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let index = self.batch[file];
-        if self.work.is_direct(index) {
-            self.make_file(index, bytes).map_err(|error| match &error {
+        let entry = self.batch[file].entry;
+        if self.work.is_direct(entry) {
+            self.make_file(entry, bytes).map_err(|error| match &error {
                 // What the system said decides what kind of failure it is.
                 DriverError::Io { source, .. } => io::Error::new(source.kind(), error),
                 _ => io::Error::other(error),
             })?;
-            self.work.request.control.advance(Progress { bytes_done: bytes.len() as u64, ..Progress::default() });
-            return Ok(());
+        } else {
+            let file = self.file(file)?;
+            write_sparse(&file, offset, bytes, entry.data())?;
         }
-        let opened = self.file(file)?;
-        let entry = &self.work.plan.entries[self.batch[file]];
-        write_sparse(&opened, offset, bytes, entry.attributes.data.as_deref())?;
         self.work.request.control.advance(Progress { bytes_done: bytes.len() as u64, ..Progress::default() });
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Metadata, in the only order that works: owner (clears set-user-id bits and capabilities), attributes, ACLs, mode, times;
 //! directories after their entries; flags last, because an immutable inode takes nothing more.
 
+use std::cmp::Reverse;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use driver_api::DriverError;
@@ -8,15 +9,16 @@ use jiff::Timestamp;
 use job_model::FindingKind;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timestamps, Uid};
 use rustix::io::Errno;
-use vault_format::{NodeKind, Xattr};
+use vault_format::Xattr;
 
 use super::Work;
 use super::decide::Action;
 use super::destination::Destination;
+use super::left::Left;
 use super::target::open_beneath;
 use crate::inode::{self, Place, Stat, timespec};
 use crate::io_error;
-use crate::plan::Entry;
+use crate::plan::{Entry, Kind, Window};
 use driver_api::queue;
 
 /// What metadata is set on.
@@ -108,7 +110,7 @@ impl Work<'_> {
         }
     }
 
-    /// Makes everything but flags what the node says; touches nothing that is right already.
+    /// Makes everything but flags what the entry says; touches nothing that is right already.
     pub(super) fn set_metadata(&self, entry: &Entry, subject: Subject<'_>) -> Result<(), DriverError> {
         self.set_all_but_flags(entry, subject, false)
     }
@@ -119,45 +121,44 @@ impl Work<'_> {
     }
 
     fn set_all_but_flags(&self, entry: &Entry, subject: Subject<'_>, is_bare: bool) -> Result<(), DriverError> {
-        let node = &entry.node;
         let current = subject.stat().map_err(|e| io_error("look at", entry.display(), e))?;
-        let mut mode = node.mode;
+        let mut mode = entry.mode;
         let mut changed = false;
-        if (current.uid, current.gid) != (node.uid, node.gid) {
+        if (current.uid, current.gid) != (entry.uid, entry.gid) {
             changed = true;
-            if !self.set("set the owner of", entry, subject.set_owner(node.uid, node.gid))? {
+            if !self.set("set the owner of", entry, subject.set_owner(entry.uid, entry.gid))? {
                 // Nobody must get a program that runs with the rights of somebody else than its owner was.
                 mode &= !0o6000;
             }
         }
-        if !(is_bare && node.xattrs.is_empty()) {
+        if !(is_bare && entry.xattrs.is_empty()) {
             changed |= self.set_attributes(entry, subject)?;
         }
-        if !matches!(node.kind, NodeKind::Symlink { .. }) && (changed || current.mode != mode) {
+        if !matches!(entry.kind, Kind::Symlink { .. }) && (changed || current.mode != mode) {
             self.set("set the mode of", entry, subject.set_mode(mode))?;
         }
-        self.set("set the time of", entry, subject.set_times(node.mtime))?;
+        self.set("set the time of", entry, subject.set_times(entry.mtime))?;
         Ok(())
     }
 
-    /// Makes the extended attributes those of the node; ACLs after all others.
+    /// Makes the extended attributes those of the entry; ACLs after all others.
     fn set_attributes(&self, entry: &Entry, subject: Subject<'_>) -> Result<bool, DriverError> {
         let place = subject.place();
         let current = match place.xattrs() {
             Ok(current) => current,
-            Err(_) if entry.node.xattrs.is_empty() => return Ok(false),
+            Err(_) if entry.xattrs.is_empty() => return Ok(false),
             Err(_) => Vec::new(),
         };
         let mut changed = false;
         for attribute in &current {
-            let wanted = entry.node.xattrs.iter().any(|x| x.name == attribute.name);
+            let wanted = entry.xattrs.iter().any(|x| x.name == attribute.name);
             // A label that the system gives to every new file is not ours to remove.
             if !wanted && !attribute.name.starts_with("security.") {
                 changed = true;
                 self.set("remove an attribute of", entry, place.remove(&attribute.name))?;
             }
         }
-        let (acls, others): (Vec<_>, Vec<_>) = entry.node.xattrs.iter().partition(|attribute| is_acl(attribute));
+        let (acls, others): (Vec<_>, Vec<_>) = entry.xattrs.iter().partition(|attribute| is_acl(attribute));
         for attribute in others.into_iter().chain(acls) {
             if !current.contains(attribute) {
                 changed = true;
@@ -169,12 +170,12 @@ impl Work<'_> {
     }
 
     /// Entries whose content was right already.
-    pub(super) fn finish_kept(&self) -> Result<(), DriverError> {
-        let kept: Vec<usize> = self.plan.below_root().filter(|i| self.actions[*i] == Action::Keep).collect();
-        queue::for_each(self.request.parallelism, self.request.control, &kept, |&index| {
-            let entry = &self.plan.entries[index];
+    pub(super) fn finish_kept(&self, window: &Window) -> Result<(), DriverError> {
+        let is_kept = |entry: &&Entry| self.actions[entry.number] == Action::Keep;
+        let kept: Vec<&Entry> = window.below_root().iter().filter(is_kept).collect();
+        queue::for_each(self.request.parallelism, self.request.control, &kept, |entry| {
             let holder = self.holder(entry)?;
-            let name = &entry.node.name[..];
+            let name = entry.name();
             let stat = Stat::at(&holder, name).map_err(|e| io_error("look at", entry.display(), e))?;
             if entry.is_file() {
                 let fd =
@@ -193,26 +194,29 @@ impl Work<'_> {
 
     /// Directories, each after all that is below it.
     pub(super) fn finish_directories(&self) -> Result<(), DriverError> {
-        let depth = |index: &usize| self.plan.entries[*index].path.iter().filter(|byte| **byte == b'/').count();
-        let touched = |action: Action| matches!(action, Action::Make { .. } | Action::Update { .. });
-        let below: Vec<usize> = self.plan.below_root().filter(|index| touched(self.actions[*index])).collect();
-        // Entries of one depth follow each other.
-        let levels: Vec<&[usize]> = below.chunk_by(|a, b| depth(a) == depth(b)).collect();
-        for level in levels.into_iter().rev() {
-            queue::for_each(self.request.parallelism, self.request.control, level, |&index| {
-                self.finish_directory(index)?;
-                self.item_done();
-                Ok(())
-            })?;
-        }
-        if touched(self.actions[0]) { self.finish_directory(0) } else { Ok(()) }
+        let touched = |entry: &Entry| matches!(self.actions[entry.number], Action::Make { .. } | Action::Update { .. });
+        let mut left = Left::default();
+        self.plan.windows(|window| {
+            let mut directories = left.after(window);
+            directories.retain(touched);
+            directories.sort_by_key(|entry| Reverse(depth(entry)));
+            for level in directories.chunk_by(|a, b| depth(a) == depth(b)) {
+                queue::for_each(self.request.parallelism, self.request.control, level, |entry| {
+                    self.finish_directory(entry)?;
+                    if entry.number > 0 {
+                        self.item_done();
+                    }
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        })
     }
 
-    fn finish_directory(&self, index: usize) -> Result<(), DriverError> {
-        let entry = &self.plan.entries[index];
-        let fd = self.target.directory(&entry.path)?;
+    fn finish_directory(&self, entry: &Entry) -> Result<(), DriverError> {
+        let fd = self.target.directory(entry.path())?;
         let subject = Subject::Open { fd: fd.as_fd() };
-        match self.actions[index] {
+        match self.actions[entry.number] {
             Action::Make { .. } => self.set_metadata_of_new(entry, subject),
             _ => self.set_metadata(entry, subject),
         }
@@ -223,31 +227,33 @@ impl Work<'_> {
         // Flags and project ids are inherited from the directory something is made in.
         let root = self.target.root();
         let inherited = inode::flags(root).unwrap_or(0) & inode::FLAGS_KEPT != 0 || inode::project(root) != 0;
-        let existed = self.actions.iter().skip(1).any(|a| matches!(a, Action::Enter | Action::Update { .. }));
-        let all = inherited || existed;
-        let touched: Vec<usize> = self
-            .plan
-            .below_root()
-            .filter(|i| {
-                let entry = &self.plan.entries[*i];
-                let made = matches!(self.actions[*i], Action::Make { .. } | Action::Write { .. });
-                let kept = matches!(self.actions[*i], Action::Keep | Action::Update { .. });
-                let wanted = entry.attributes.flags != 0 || entry.attributes.project != 0;
-                (entry.is_file() || entry.is_dir()) && ((made && (all || wanted)) || kept)
-            })
-            .collect();
-        queue::for_each(self.request.parallelism, self.request.control, &touched, |&index| {
-            let entry = &self.plan.entries[index];
-            let holder = self.holder(entry)?;
-            let wanted = entry.attributes.flags != 0 || entry.attributes.project != 0;
-            match open_beneath(&holder, &entry.node.name, OFlags::RDONLY) {
-                Ok(fd) => self.set_flags(entry, fd.as_fd(), u32::MAX),
-                // Without root, a file may be closed to its own owner.
-                Err(_) if !wanted => Ok(()),
-                Err(error) => self.set("set the flags of", entry, Err(error)).map(|_| ()),
-            }
-        })?;
+        let of_any = |which: fn(&Action) -> bool| self.actions.iter().skip(1).any(which);
+        let all = inherited || of_any(|action| matches!(action, Action::Enter | Action::Update { .. }));
+        let is_kept = |action: &Action| matches!(action, Action::Keep | Action::Update { .. });
+        if all || self.plan.has_attributes() || of_any(is_kept) {
+            self.plan.windows(|window| {
+                let wanted = |entry: &Entry| {
+                    let action = &self.actions[entry.number];
+                    let made = matches!(action, Action::Make { .. } | Action::Write { .. });
+                    (entry.is_file() || entry.is_dir()) && ((made && (all || has_flags(entry))) || is_kept(action))
+                };
+                let touched: Vec<&Entry> = window.below_root().iter().filter(|entry| wanted(entry)).collect();
+                queue::for_each(self.request.parallelism, self.request.control, &touched, |entry| {
+                    self.finish_flags_of(entry)
+                })
+            })?;
+        }
         self.set_root_flags(!inode::FLAGS_LOCKING)
+    }
+
+    fn finish_flags_of(&self, entry: &Entry) -> Result<(), DriverError> {
+        let holder = self.holder(entry)?;
+        match open_beneath(&holder, entry.name(), OFlags::RDONLY) {
+            Ok(fd) => self.set_flags(entry, fd.as_fd(), u32::MAX),
+            // Without root, a file may be closed to its own owner.
+            Err(_) if !has_flags(entry) => Ok(()),
+            Err(error) => self.set("set the flags of", entry, Err(error)).map(|_| ()),
+        }
     }
 
     /// The root's, after it has its name: an immutable directory cannot be renamed.
@@ -258,19 +264,28 @@ impl Work<'_> {
 
     fn set_root_flags(&self, mask: u32) -> Result<(), DriverError> {
         match self.actions[0] {
-            Action::Update { .. } => self.set_flags(&self.plan.entries[0], self.target.root().as_fd(), mask),
+            Action::Update { .. } => self.set_flags(&self.plan.root, self.target.root().as_fd(), mask),
             _ => Ok(()),
         }
     }
 
     fn set_flags(&self, entry: &Entry, fd: BorrowedFd<'_>, mask: u32) -> Result<(), DriverError> {
-        let wanted = &entry.attributes;
-        if wanted.project != 0 || inode::project(fd) != 0 {
-            self.set("set the project of", entry, inode::set_project(fd, wanted.project))?;
+        let (project, flags) = (entry.project(), entry.flags());
+        if project != 0 || inode::project(fd) != 0 {
+            self.set("set the project of", entry, inode::set_project(fd, project))?;
         }
         match inode::flags(fd) {
-            None if wanted.flags == 0 => Ok(()),
-            _ => self.set("set the flags of", entry, inode::set_flags(fd, wanted.flags & mask)).map(|_| ()),
+            None if flags == 0 => Ok(()),
+            _ => self.set("set the flags of", entry, inode::set_flags(fd, flags & mask)).map(|_| ()),
         }
     }
+}
+
+fn has_flags(entry: &Entry) -> bool {
+    entry.flags() != 0 || entry.project() != 0
+}
+
+/// How many directories lead to an entry.
+fn depth(entry: &Entry) -> usize {
+    if entry.path().is_empty() { 0 } else { 1 + entry.path().iter().filter(|byte| **byte == b'/').count() }
 }

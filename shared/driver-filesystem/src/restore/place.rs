@@ -1,5 +1,6 @@
 //! Puts entries in place: always made beside it under another name and renamed.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,26 +8,25 @@ use driver_api::DriverError;
 use job_model::FindingKind;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use vault_format::NodeKind;
 
 use super::Work;
 use super::decide::Action;
 use super::metadata::{Subject, is_refusal};
 use super::target::{open_beneath, remove};
 use crate::inode::{self, Stat};
-use crate::io_error;
-use crate::plan::Entry;
+use crate::plan::{Entry, Kind, Window, name};
+use crate::{display, io_error};
 use driver_api::queue;
 
 impl Work<'_> {
-    pub(super) fn make_directories(&self) -> Result<(), DriverError> {
+    pub(super) fn make_directories(&self, window: &Window) -> Result<(), DriverError> {
         // Entries of one directory follow each other.
         let mut last: Option<(usize, OwnedFd)> = None;
-        for (index, entry) in self.plan.entries.iter().enumerate() {
+        for entry in &window.entries {
             self.stop_if_told()?;
-            match self.actions[index] {
+            match self.actions[entry.number] {
                 Action::Update { locked: true } => {
-                    let fd = self.target.directory(&entry.path)?;
+                    let fd = self.target.directory(entry.path())?;
                     inode::unlock(fd).map_err(|e| io_error("clear the flags of", entry.display(), e))?;
                 }
                 Action::Make { aside } => {
@@ -36,9 +36,9 @@ impl Work<'_> {
                     };
                     let (_, holder) = last.insert((entry.holder, holder));
                     if aside {
-                        self.set_aside(index, holder)?;
+                        self.set_aside(entry, holder)?;
                     }
-                    rustix::fs::mkdirat(&*holder, &entry.node.name[..], Mode::RWXU)
+                    rustix::fs::mkdirat(&*holder, entry.name(), Mode::RWXU)
                         .map_err(|e| io_error("make directory", entry.display(), e))?;
                 }
                 _ => {}
@@ -49,35 +49,34 @@ impl Work<'_> {
 
     /// The directory that holds an entry.
     pub(super) fn holder(&self, entry: &Entry) -> Result<OwnedFd, DriverError> {
-        self.target.directory(&self.plan.entries[entry.holder].path)
+        self.target.directory(entry.holder_path())
     }
 
     /// Moves what is at an entry's place out of the way; it is deleted when everything else is done.
-    pub(super) fn set_aside(&self, index: usize, holder: &OwnedFd) -> Result<(), DriverError> {
-        let entry = &self.plan.entries[index];
+    pub(super) fn set_aside(&self, entry: &Entry, holder: &OwnedFd) -> Result<(), DriverError> {
         let failed = |e: Errno| io_error("move aside", entry.display(), e);
-        self.unlock_entry(entry, holder)?;
-        rustix::fs::renameat(holder, &entry.node.name[..], holder, &self.beside(index, ".old")[..]).map_err(failed)
+        self.unlock_entry(entry.path(), holder)?;
+        rustix::fs::renameat(holder, entry.name(), holder, &self.beside(entry, ".old")[..]).map_err(failed)
     }
 
-    pub(super) fn unlock_entry(&self, entry: &Entry, holder: &OwnedFd) -> Result<(), DriverError> {
-        let name = &entry.node.name[..];
+    /// Clears what keeps the entry at this path from being changed or replaced.
+    pub(super) fn unlock_entry(&self, path: &[u8], holder: &OwnedFd) -> Result<(), DriverError> {
+        let name = name(path);
         if Stat::at(holder, name).is_ok_and(|stat| stat.locked) {
             open_beneath(holder, name, OFlags::RDONLY)
                 .and_then(inode::unlock)
-                .map_err(|e| io_error("clear the flags of", entry.display(), e))?;
+                .map_err(|e| io_error("clear the flags of", display(path), e))?;
         }
         Ok(())
     }
 
     /// Renames what was made beside an entry's place to its place.
-    fn put_in_place(&self, index: usize, holder: &OwnedFd) -> Result<(), DriverError> {
-        let entry = &self.plan.entries[index];
-        let (beside, name) = (self.beside(index, ""), &entry.node.name[..]);
-        if self.actions[index] == (Action::Write { replaces: true }) {
+    fn put_in_place(&self, entry: &Entry, holder: &OwnedFd) -> Result<(), DriverError> {
+        let (beside, name) = (self.beside(entry, ""), entry.name());
+        if self.actions[entry.number] == (Action::Write { replaces: true }) {
             match Stat::at(holder, name) {
-                Ok(existing) if existing.is_dir() => self.set_aside(index, holder)?,
-                Ok(_) => self.unlock_entry(entry, holder)?,
+                Ok(existing) if existing.is_dir() => self.set_aside(entry, holder)?,
+                Ok(_) => self.unlock_entry(entry.path(), holder)?,
                 Err(_) => {}
             }
         }
@@ -87,47 +86,55 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Puts a window's entries in place, all but directories and further names.
+    pub(super) fn place(&self, window: &Window) -> Result<(), DriverError> {
+        let is_beside = |entry: &Entry| {
+            self.written(entry)
+                && !self.is_direct(entry)
+                && !self.patches.contains_key(&entry.number)
+                && !self.is_last(entry)
+        };
+        let is_other = |entry: &Entry| {
+            !entry.is_file()
+                && matches!(self.actions[entry.number], Action::Write { .. })
+                && self.base(entry) == entry.number
+        };
+        let placed: Vec<&Entry> =
+            window.below_root().iter().filter(|entry| is_beside(entry) || is_other(entry)).collect();
+        queue::for_each(self.request.parallelism, self.request.control, &placed, |entry| {
+            if entry.is_file() { self.place_file(entry) } else { self.place_other(entry) }
+        })
+    }
+
     /// A file whose content is there.
-    pub(super) fn place_file(&self, index: usize) -> Result<(), DriverError> {
-        let entry = &self.plan.entries[index];
+    pub(super) fn place_file(&self, entry: &Entry) -> Result<(), DriverError> {
         let holder = self.holder(entry)?;
-        let beside = self.beside(index, "");
+        let beside = self.beside(entry, "");
         let file = open_beneath(&holder, &beside, OFlags::RDWR)
             .map(File::from)
             .map_err(|e| io_error("open what was written for", entry.display(), e))?;
         self.set_metadata(entry, Subject::Open { fd: file.as_fd() })?;
-        self.put_in_place(index, &holder)
+        self.put_in_place(entry, &holder)
     }
 
-    /// Everything that is neither file nor directory.
-    pub(super) fn place_others(&self) -> Result<(), DriverError> {
-        let others: Vec<usize> = self
-            .plan
-            .below_root()
-            .filter(|i| matches!(self.actions[*i], Action::Write { .. }) && !self.plan.entries[*i].is_file())
-            .filter(|i| self.base(*i) == *i)
-            .collect();
-        queue::for_each(self.request.parallelism, self.request.control, &others, |&index| self.place_other(index))
-    }
-
-    fn place_other(&self, index: usize) -> Result<(), DriverError> {
-        let entry = &self.plan.entries[index];
+    /// What is neither file nor directory.
+    fn place_other(&self, entry: &Entry) -> Result<(), DriverError> {
         let holder = self.holder(entry)?;
-        let direct = self.staged && self.actions[index] == (Action::Write { replaces: false });
-        let beside = if direct { entry.node.name.clone() } else { self.beside(index, "") };
+        let direct = self.staged && self.actions[entry.number] == (Action::Write { replaces: false });
+        let beside = if direct { entry.name().to_vec() } else { self.beside(entry, "") };
         let beside = &beside[..];
         if !direct {
             remove(&holder, beside).map_err(|e| io_error("clear the place of", entry.display(), e))?;
         }
         let mode = Mode::RUSR | Mode::WUSR;
         let make = |kind, device| rustix::fs::mknodat(&holder, beside, kind, mode, device);
-        let made = match &entry.node.kind {
-            NodeKind::Symlink { target } => rustix::fs::symlinkat(&target[..], &holder, beside),
-            NodeKind::BlockDevice { device } => make(FileType::BlockDevice, *device),
-            NodeKind::CharDevice { device } => make(FileType::CharacterDevice, *device),
-            NodeKind::Fifo => make(FileType::Fifo, 0),
-            NodeKind::Socket => make(FileType::Socket, 0),
-            NodeKind::File { .. } | NodeKind::Dir { .. } => return Ok(()),
+        let made = match &entry.kind {
+            Kind::Symlink { target } => rustix::fs::symlinkat(&**target, &holder, beside),
+            Kind::BlockDevice { device } => make(FileType::BlockDevice, *device),
+            Kind::CharDevice { device } => make(FileType::CharacterDevice, *device),
+            Kind::Fifo => make(FileType::Fifo, 0),
+            Kind::Socket => make(FileType::Socket, 0),
+            Kind::File { .. } | Kind::Dir => return Ok(()),
         };
         match made {
             Ok(()) => {}
@@ -145,59 +152,71 @@ impl Work<'_> {
             self.item_done();
             return Ok(());
         }
-        self.put_in_place(index, &holder)
+        self.put_in_place(entry, &holder)
     }
 
     /// Further names of files.
     pub(super) fn place_links(&self) -> Result<(), DriverError> {
-        for group in self.plan.groups.values() {
-            let base = self.base(group[0]);
-            if !matches!(self.actions[base], Action::Keep | Action::Write { .. }) {
-                continue;
-            }
-            let base_entry = &self.plan.entries[base];
-            let base_holder = self.holder(base_entry)?;
-            for &index in group {
-                let touched = matches!(self.actions[index], Action::Keep | Action::Write { .. });
-                if index != base && touched {
-                    self.stop_if_told()?;
-                    self.place_link(base_entry, &base_holder, index)?;
+        if self.plan.links.is_empty() {
+            return Ok(());
+        }
+        let touched = |number: usize| matches!(self.actions[number], Action::Keep | Action::Write { .. });
+        // The name that others are linked to may come after them.
+        let mut bases: HashMap<usize, Box<[u8]>> = HashMap::new();
+        self.plan.windows(|window| {
+            for entry in &window.entries {
+                let Some(leader) = entry.leader.filter(|_| touched(entry.number)) else { continue };
+                if self.base(entry) == entry.number && self.plan.links.names(leader).nth(1).is_some() {
+                    bases.insert(entry.number, entry.path().into());
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })?;
+        self.plan.windows(|window| {
+            for entry in &window.entries {
+                if entry.leader.is_none() || !touched(entry.number) {
+                    continue;
+                }
+                let base = self.base(entry);
+                if let Some(path) = bases.get(&base).filter(|_| base != entry.number) {
+                    self.stop_if_told()?;
+                    self.place_link(path, entry)?;
+                }
+            }
+            Ok(())
+        })
     }
 
-    fn place_link(&self, base: &Entry, base_holder: &OwnedFd, index: usize) -> Result<(), DriverError> {
-        let entry = &self.plan.entries[index];
+    fn place_link(&self, base: &[u8], entry: &Entry) -> Result<(), DriverError> {
+        let (base_holder, base_name) = (self.target.directory(crate::plan::holder(base))?, name(base));
         let holder = self.holder(entry)?;
-        let first = match Stat::at(base_holder, &base.node.name) {
+        let first = match Stat::at(&base_holder, base_name) {
             Ok(stat) => stat,
             // The first name could not be made, which is noted.
             Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(io_error("look at", base.display(), error)),
+            Err(error) => return Err(io_error("look at", display(base), error)),
         };
-        let existing = Stat::at(&holder, &entry.node.name).ok();
+        let existing = Stat::at(&holder, entry.name()).ok();
         if existing.is_some_and(|e| (e.device, e.inode) == (first.device, first.inode)) {
             self.item_done();
             return Ok(());
         }
         if first.locked {
             // A file that is immutable gets no further names.
-            self.unlock_entry(base, base_holder)?;
+            self.unlock_entry(base, &base_holder)?;
         }
-        let beside = &self.beside(index, "")[..];
+        let beside = &self.beside(entry, "")[..];
         remove(&holder, beside).map_err(|e| io_error("clear the place of", entry.display(), e))?;
-        rustix::fs::linkat(base_holder, &base.node.name[..], &holder, beside, AtFlags::empty())
+        rustix::fs::linkat(&base_holder, base_name, &holder, beside, AtFlags::empty())
             .map_err(|e| io_error("link", entry.display(), e))?;
         if let Some(existing) = existing {
             if existing.is_dir() {
-                self.set_aside(index, &holder)?;
+                self.set_aside(entry, &holder)?;
             } else {
-                self.unlock_entry(entry, &holder)?;
+                self.unlock_entry(entry.path(), &holder)?;
             }
         }
-        rustix::fs::renameat(&holder, beside, &holder, &entry.node.name[..])
+        rustix::fs::renameat(&holder, beside, &holder, entry.name())
             .map_err(|e| io_error("put in place", entry.display(), e))?;
         self.item_done();
         Ok(())

@@ -11,7 +11,7 @@ use job_model::FindingKind;
 use super::oracle;
 use super::source::{noise, set_time};
 
-struct Trees;
+pub(crate) struct Trees;
 
 impl Subject for Trees {
     fn driver(&self) -> &dyn Driver {

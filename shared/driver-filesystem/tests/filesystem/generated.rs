@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use driver_api::conformance::Bench;
+use driver_api::conformance::{Bench, Subject};
 use job_model::OverwritePolicy;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -11,6 +11,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::oracle::difference;
 use super::source::{noise, set_time};
 use super::torture::Plain;
+use super::windows::PlainInWindows;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -115,6 +116,15 @@ fn apply(root: &Path, steps: &[Step]) {
 
 #[test]
 fn random_trees_and_random_changes_come_back() {
+    come_back(&Plain);
+}
+
+#[test]
+fn random_trees_and_random_changes_come_back_in_windows_of_one_directory() {
+    come_back(&PlainInWindows);
+}
+
+fn come_back(subject: &dyn Subject) {
     let seed = std::env::var("HOLDFAST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
         let mut bytes = [0; 8];
         std::io::Read::read_exact(&mut fs::File::open("/dev/urandom").unwrap(), &mut bytes).unwrap();
@@ -133,17 +143,17 @@ fn random_trees_and_random_changes_come_back() {
             fs::create_dir(&source).unwrap();
             apply(&source, &first);
             bench.settle();
-            let one = bench.capture(&Plain, &source, None);
-            bench.restore(&Plain, &one, &target, OverwritePolicy::Refuse).unwrap();
+            let one = bench.capture(subject, &source, None);
+            bench.restore(subject, &one, &target, OverwritePolicy::Refuse).unwrap();
             prop_assert_eq!(difference(&source, &target), None);
             apply(&source, &second);
             bench.settle();
-            let two = bench.capture(&Plain, &source, Some(&one));
-            bench.restore(&Plain, &two, &target, OverwritePolicy::Exact).unwrap();
+            let two = bench.capture(subject, &source, Some(&one));
+            bench.restore(subject, &two, &target, OverwritePolicy::Exact).unwrap();
             prop_assert_eq!(difference(&source, &target), None);
-            bench.restore(&Plain, &two, &fresh, OverwritePolicy::Refuse).unwrap();
+            bench.restore(subject, &two, &fresh, OverwritePolicy::Refuse).unwrap();
             prop_assert_eq!(difference(&source, &fresh), None);
-            prop_assert_eq!(bench.check(&Plain, &two, &fresh).unwrap().findings, []);
+            prop_assert_eq!(bench.check(subject, &two, &fresh).unwrap().findings, []);
             Ok(())
         })
         .unwrap_or_else(|error| panic!("HOLDFAST_SEED={seed}: {error}"));

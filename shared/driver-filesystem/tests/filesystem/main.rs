@@ -10,3 +10,4 @@ mod policies;
 mod source;
 mod torture;
 mod tracking;
+mod windows;
