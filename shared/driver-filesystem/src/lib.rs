@@ -41,7 +41,7 @@
 //! # Memory
 //!
 //! Restores and checks go through the recovery point in windows: directories, one after the other, until their entries take
-//! 32 MiB (an entry takes about 250 bytes and 36 for each chunk; most trees are one window). While one is worked on the next
+//! 24 MiB (an entry takes about 250 bytes and 36 for each chunk; most trees are one window). While one is worked on the next
 //! is read, so that two are in memory. Where there are several, each step over all entries reads the trees again: none of
 //! them keeps more than two bytes for each entry. Whatever the tree, there are held beside the windows:
 //!

@@ -20,7 +20,7 @@ use self::walk::{Walk, Way};
 use crate::{display, sidecar};
 
 /// What the entries of a window weigh, about, before it is closed. One is dealt with while the next is read.
-pub(crate) const WINDOW_BYTES: usize = 32 << 20;
+pub(crate) const WINDOW_BYTES: usize = 24 << 20;
 
 /// All entries: the root first, each directory before what it holds.
 pub(crate) struct Plan<'a> {

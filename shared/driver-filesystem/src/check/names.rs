@@ -14,7 +14,12 @@ pub(super) struct Names {
     /// The first name of each file that has several at the target.
     seen: HashMap<(u64, u64), First>,
     /// Which file is at the target under the first name of each that has several in the recovery point.
-    leaders: HashMap<usize, ((u64, u64), Box<[u8]>)>,
+    leaders: HashMap<usize, Leader>,
+}
+
+struct Leader {
+    file: (u64, u64),
+    path: Box<[u8]>,
 }
 
 struct First {
@@ -43,12 +48,12 @@ impl Names {
             }
             match entry.leader {
                 Some(leader) if leader == entry.number => {
-                    self.leaders.insert(leader, (place.file, entry.path().into()));
+                    self.leaders.insert(leader, Leader { file: place.file, path: entry.path().into() });
                 }
                 // Leaders come first.
                 Some(leader) => {
-                    if let Some((_, path)) = self.leaders.get(&leader).filter(|(file, _)| *file != place.file) {
-                        differs(entry, format!("it is no longer the same file as `{}`", display(path)));
+                    if let Some(first) = self.leaders.get(&leader).filter(|first| first.file != place.file) {
+                        differs(entry, format!("it is no longer the same file as `{}`", display(&first.path)));
                     }
                 }
                 None => {}

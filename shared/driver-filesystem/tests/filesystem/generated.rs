@@ -116,21 +116,27 @@ fn apply(root: &Path, steps: &[Step]) {
 
 #[test]
 fn random_trees_and_random_changes_come_back() {
-    come_back(&Plain);
+    let seed = seed();
+    println!("HOLDFAST_SEED={seed}");
+    come_back(&Plain, seed);
 }
 
 #[test]
 fn random_trees_and_random_changes_come_back_in_windows_of_one_directory() {
-    come_back(&PlainInWindows);
+    let seed = seed();
+    println!("HOLDFAST_SEED={seed}");
+    come_back(&PlainInWindows, seed);
 }
 
-fn come_back(subject: &dyn Subject) {
-    let seed = std::env::var("HOLDFAST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+fn seed() -> u64 {
+    std::env::var("HOLDFAST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
         let mut bytes = [0; 8];
         std::io::Read::read_exact(&mut fs::File::open("/dev/urandom").unwrap(), &mut bytes).unwrap();
         u64::from_le_bytes(bytes)
-    });
-    println!("HOLDFAST_SEED={seed}");
+    })
+}
+
+fn come_back(subject: &dyn Subject, seed: u64) {
     let mut full = [0; 32];
     full[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &full);
