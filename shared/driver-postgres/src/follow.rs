@@ -6,11 +6,20 @@
 //! nothing, and neither does one whose machine burns: its successor rebuilds its state from the vault and asks the server
 //! for the rest. The files in the spool are a cache of what is in pieces, so that a whole segment need not be read back to
 //! be taken up in the snapshot.
+//!
+//! A server that cannot be streamed from puts its log into a directory with `holdfast-wal push`, see [`LogSource`]. There,
+//! what is durable is removed in place of being acknowledged; all else is the same.
 
+mod archiver;
 mod beat;
+mod claim;
+mod collect;
+mod elsewhere;
 mod error;
+mod origin;
 mod receive;
 mod run;
+mod shelf;
 mod slot;
 mod tail;
 
@@ -27,7 +36,9 @@ use crate::wal::Lsn;
 pub(crate) use run::path_of;
 
 pub use beat::{KnownBeat, known_beat};
+pub use claim::give_back_archive;
 pub use error::FollowError;
+pub use origin::{LogSource, reserve_archive};
 pub use slot::{SlotHealth, drop_slot, give_back, reserve, slot_name};
 
 /// How a server is followed.
@@ -35,11 +46,13 @@ pub use slot::{SlotHealth, drop_slot, give_back, reserve, slot_name};
 pub struct FollowSettings {
     /// The server.
     pub server: ServerAddress,
-    /// Who logs in; needs REPLICATION.
+    /// Where the log comes from.
+    pub log: LogSource,
+    /// Who logs in; needs REPLICATION where the server sends the log.
     pub credentials: Credentials,
     /// The database that heartbeats are written in.
     pub database: String,
-    /// The slot; see [`slot_name`].
+    /// The slot; see [`slot_name`]. Where the log comes from an archive, the name under which its directory is taken.
     pub slot: String,
     /// A directory of this follower alone. It is emptied.
     pub spool: PathBuf,
@@ -53,6 +66,8 @@ pub struct FollowSettings {
     pub heartbeat: Duration,
     /// What the compression of whole segments leaves to a server on this machine.
     pub beside_server: Priority,
+    /// A segment that is missing in an archive for so long while later ones are there is a gap.
+    pub missing_after: Duration,
 }
 
 impl FollowSettings {
@@ -67,6 +82,7 @@ impl FollowSettings {
     ) -> Self {
         Self {
             server,
+            log: LogSource::Slot,
             credentials,
             database,
             slot,
@@ -76,6 +92,7 @@ impl FollowSettings {
             commit_after: Duration::from_secs(300),
             heartbeat: Duration::from_secs(1),
             beside_server: Priority::Low,
+            missing_after: Duration::from_secs(60),
         }
     }
 }
@@ -96,7 +113,7 @@ pub struct FollowStatus {
     pub server_end: Lsn,
     /// Time of the latest commit that is durable.
     pub last_commit: Option<Timestamp>,
-    /// How long the newest bytes took from the server's hand until they were durable.
+    /// How long the newest bytes took from the server's hand, or from when they were in the archive, until they were durable.
     pub delay: SignedDuration,
     /// How the slot fares.
     pub slot: SlotHealth,
@@ -108,6 +125,8 @@ pub struct FollowStatus {
     pub since: Lsn,
     /// Why no heartbeat can be written; an idle database then has a window that stands still.
     pub no_heartbeat: Option<String>,
+    /// What somebody must know of the archive that the log comes from: the server cannot archive, or files stay there.
+    pub notice: Option<String>,
 }
 
 impl FollowStatus {

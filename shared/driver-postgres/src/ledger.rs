@@ -13,6 +13,7 @@
 //! newer than the snapshot lies in pieces (see [`driver_api::StreamStore`]), the timeline being the lane.
 
 mod load;
+mod segment;
 mod write;
 
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use crate::wal::{Lsn, SegmentSize};
 
 pub(crate) use load::TRIES;
 pub use load::{LedgerError, Stored, load, node_named, survey};
+pub(crate) use segment::{read_file, read_from, read_now};
 pub use write::{NewHistory, NewSegment, NextContent, next_content};
 
 /// The newest schema of [`StreamFacts`].

@@ -27,7 +27,9 @@
 //!
 //! [`follow`] receives the log over a permanent slot and acknowledges what is durable in the vault; [`ledger`] says how it
 //! lies there, [`window`] what can be restored from it, and [`archive`] gives it to a server that recovers to an instant.
-//! Bytes that a piece of the log has not taken yet are kept by the server, not by us.
+//! Bytes that a piece of the log has not taken yet are kept by the server, not by us. With `log=archive` in the location the
+//! log comes from the directory that the server's `archive_command` fills, whole segments at a time; what is not durable
+//! yet is kept there.
 //!
 //! # Restores and proof
 //!

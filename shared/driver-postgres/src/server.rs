@@ -47,6 +47,10 @@ pub struct CredentialProfile {
     /// Authorities to trust in place of the system's, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root_certificate: Option<PathBuf>,
+    /// Where the server's `archive_command` puts its log, for locations with `log=archive`. Of one server alone; files are
+    /// removed there once they are in the vault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive_dir: Option<PathBuf>,
 }
 
 /// A profile with its secret read.
@@ -73,6 +77,9 @@ impl CredentialProfile {
         }
         if self.password_file.is_some() && self.password_env.is_some() {
             return Err(("password_file", "set only one of `password_file` and `password_env`"));
+        }
+        if self.archive_dir.as_ref().is_some_and(|directory| !directory.is_absolute()) {
+            return Err(("archive_dir", "name an absolute directory"));
         }
         Ok(())
     }
@@ -167,6 +174,17 @@ pub enum Method {
     Logical,
 }
 
+/// Where the log of a server that is followed comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFrom {
+    /// The server sends it over a replication slot.
+    #[default]
+    Slot,
+    /// The server's `archive_command` puts it into the directory that the credential profile names.
+    Archive,
+}
+
 /// A location: `postgresql://db1.example:5432/?profile=main`, or `postgresql:///?host=/var/run/postgresql&profile=main`.
 ///
 /// | part | meaning |
@@ -175,6 +193,7 @@ pub enum Method {
 /// | path | a database; with `method=logical` the one that is dumped, else the one queries begin in (`postgres`) |
 /// | `profile` | credential profile of the worker's configuration |
 /// | `method` | `auto`, `stream`, `files`, `logical` |
+/// | `log` | where the log comes from when the server is followed: `slot`, or `archive` for one that cannot be streamed from |
 /// | `table` | with `method=logical`: a table to dump, as patterns of `pg_dump --table`; may be repeated |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -186,6 +205,8 @@ pub struct Location {
     pub profile: String,
     /// How it is captured.
     pub method: Method,
+    /// Where the log comes from.
+    pub log: LogFrom,
     /// Tables of a logical capture; empty for all.
     pub tables: Vec<String>,
 }
@@ -211,7 +232,7 @@ impl Location {
             .filter(|host| !host.is_empty())
             .map(|host| Host::Name(host.trim_matches(['[', ']']).to_owned()));
         let mut port = url.port().unwrap_or(DEFAULT_PORT);
-        let (mut profile, mut method, mut tables) = (None, Method::Auto, Vec::new());
+        let (mut profile, mut method, mut log, mut tables) = (None, Method::Auto, LogFrom::Slot, Vec::new());
         for (key, value) in url.query_pairs() {
             match &*key {
                 "host" if value.starts_with('/') => host = Some(Host::Socket(PathBuf::from(&*value))),
@@ -231,7 +252,18 @@ impl Location {
                         }
                     }
                 }
-                _ => return Err(bad(format!("`{key}=` is not known; there are host, port, profile, method, table"))),
+                "log" => {
+                    log = match &*value {
+                        "slot" => LogFrom::Slot,
+                        "archive" => LogFrom::Archive,
+                        _ => return Err(bad(format!("`log={value}` is not known; there are `slot` and `archive`"))),
+                    }
+                }
+                _ => {
+                    return Err(bad(format!(
+                        "`{key}=` is not known; there are host, port, profile, method, log, table"
+                    )));
+                }
             }
         }
         let host = host.ok_or_else(|| {
@@ -246,8 +278,13 @@ impl Location {
         if method == Method::Logical && database.is_empty() {
             return Err(bad("a logical capture needs a database: `postgresql://host:5432/shop?…`".to_owned()));
         }
+        if method == Method::Logical && log == LogFrom::Archive {
+            return Err(bad(
+                "`log=archive` needs a physical capture: a dump has no log; leave one of both out".to_owned()
+            ));
+        }
         let database = (!database.is_empty()).then_some(database);
-        Ok(Self { server: ServerAddress { host, port }, database, profile, method, tables })
+        Ok(Self { server: ServerAddress { host, port }, database, profile, method, log, tables })
     }
 
     /// The database queries begin in.
@@ -289,6 +326,8 @@ mod tests {
         let unix = Location::parse("postgresql:///?host=/tmp/pg%20x&port=5440&profile=p").unwrap();
         assert_eq!(unix.server.to_string(), "/tmp/pg x/.s.PGSQL.5440");
         assert_eq!(unix.first_database(), "postgres");
+        assert_eq!((tcp.log, unix.log), (LogFrom::Slot, LogFrom::Slot));
+        assert_eq!(Location::parse("postgresql://h/?profile=p&log=archive").unwrap().log, LogFrom::Archive);
         assert_eq!(Location::parse("postgresql://h/gr%C3%B6%C3%9Fe?profile=p").unwrap().database.unwrap(), "größe");
     }
 
@@ -301,6 +340,8 @@ mod tests {
             ("postgresql://host/?profile=p&metod=files", "metod"),
             ("postgresql://host/?profile=p&table=x", "method=logical"),
             ("postgresql://host/?profile=p&method=logical", "database"),
+            ("postgresql://host/?profile=p&log=/srv/wal", "`slot` and `archive`"),
+            ("postgresql://host/db?profile=p&method=logical&log=archive", "physical"),
             ("s3://bucket", "postgresql://"),
         ] {
             let Err(DriverError::BadLocation { problem: found, .. }) = Location::parse(location) else {

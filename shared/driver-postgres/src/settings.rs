@@ -86,6 +86,13 @@ impl PostgresSettings {
                 .validate()
                 .map_err(|(key, problem)| (format!("postgres.profiles.{name}.{key}"), problem.to_owned()))?;
         }
+        let mut directories = BTreeMap::new();
+        for (name, directory) in self.profiles.iter().filter_map(|(name, p)| Some((name, p.archive_dir.as_ref()?))) {
+            if let Some(other) = directories.insert(directory, name) {
+                let mend = format!("profile `{other}` names it too; give each server a directory of its own");
+                return Err((format!("postgres.profiles.{name}.archive_dir"), mend));
+            }
+        }
         let wrong = |key: &str, mend: &str| Err((format!("postgres.{key}"), mend.to_owned()));
         if self.run_as.is_empty() || self.run_as == "root" {
             return wrong("run_as", "name an unprivileged user, for example `postgres`");
@@ -114,11 +121,53 @@ impl PostgresSettings {
         self.work_dir.clone().unwrap_or_else(|| PathBuf::from("/tmp"))
     }
 
+    /// The directory that the server of a profile archives to.
+    ///
+    /// # Errors
+    /// When there is no profile of that name, or it names no directory.
+    pub fn archive_dir(&self, profile: &str) -> Result<PathBuf, PgError> {
+        let directory = self.profiles.get(profile).and_then(|profile| profile.archive_dir.clone());
+        directory.ok_or_else(|| PgError::Profile {
+            name: profile.to_owned(),
+            problem: format!(
+                "the location says `log=archive`, and this worker's configuration does not say where that is; write \
+                 `archive_dir = \"/the/directory\"` into `[postgres.profiles.{profile}]`"
+            ),
+        })
+    }
+
     /// The credentials of a profile.
     ///
     /// # Errors
     /// When there is none of that name, or its secret cannot be read.
     pub fn credentials(&self, profile: &str) -> Result<Credentials, PgError> {
         server::credentials(&self.profiles, profile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_has_an_archive_of_its_own_or_is_told_that_none_is_named() {
+        let profile = |directory: &str| CredentialProfile {
+            user: "holdfast".to_owned(),
+            archive_dir: Some(PathBuf::from(directory)),
+            ..CredentialProfile::default()
+        };
+        let mut settings = PostgresSettings::default();
+        settings.profiles.insert("a".to_owned(), profile("/srv/wal/a"));
+        settings.profiles.insert("b".to_owned(), profile("/srv/wal/b"));
+        assert_eq!(settings.validate(), Ok(()));
+        assert_eq!(settings.archive_dir("a").unwrap(), PathBuf::from("/srv/wal/a"));
+        let missing = settings.archive_dir("c").unwrap_err().to_string();
+        assert!(missing.contains("archive_dir") && missing.contains("[postgres.profiles.c]"), "{missing}");
+        settings.profiles.insert("b".to_owned(), profile("/srv/wal/a"));
+        let (key, mend) = settings.validate().unwrap_err();
+        assert_eq!(key, "postgres.profiles.b.archive_dir");
+        assert!(mend.contains("`a`"), "{mend}");
+        settings.profiles.insert("b".to_owned(), profile("wal/b"));
+        assert_eq!(settings.validate().unwrap_err().0, "postgres.profiles.b.archive_dir");
     }
 }

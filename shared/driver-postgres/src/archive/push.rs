@@ -5,6 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::SegmentHeader;
+
+/// Says in a directory which cluster archives to it.
+const SYSTEM: &str = ".holdfast-system";
+
 /// What a push did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
@@ -32,6 +37,19 @@ pub enum PushError {
         /// Where.
         path: PathBuf,
     },
+    /// Another cluster archives there.
+    #[error(
+        "cluster `{found}` archives to a directory of its own: `{mark}` says that this one is of `{expected}`. If that cluster is \
+         no more, and all of its log was taken, remove the mark"
+    )]
+    OtherCluster {
+        /// Whose directory it is.
+        expected: String,
+        /// Who pushes.
+        found: String,
+        /// Where that is said.
+        mark: PathBuf,
+    },
     /// The operating system refused or failed.
     #[error("{action} `{path}`")]
     Io {
@@ -57,9 +75,11 @@ pub fn push(source: &Path, name: &str, directory: &Path) -> Result<Pushed, PushE
         let path = path.to_owned();
         move |source| PushError::Io { action, path, source }
     };
+    belongs(source, directory)?;
     let target = directory.join(name);
     let unfinished = directory.join(format!(".{name}.{}", std::process::id()));
     let copy = || -> Result<Pushed, PushError> {
+        remove_unfinished(name, directory).map_err(failed("clear", directory))?;
         fs::copy(source, &unfinished).map_err(failed("copy to", &unfinished))?;
         let file = File::open(&unfinished).map_err(failed("open", &unfinished))?;
         file.sync_all().map_err(failed("sync", &unfinished))?;
@@ -84,6 +104,55 @@ pub fn push(source: &Path, name: &str, directory: &Path) -> Result<Pushed, PushE
             Err(failed("remove", &unfinished)(error))
         }
         _ => result,
+    }
+}
+
+/// Removes what an earlier try for the same file left when it was cut off. A try that runs beside this one fails then, and
+/// the server asks again.
+fn remove_unfinished(name: &str, directory: &Path) -> io::Result<()> {
+    let prefix = format!(".{name}.");
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a segment of another cluster than the one whose first segment came here: their names would be mixed up.
+fn belongs(source: &Path, directory: &Path) -> Result<(), PushError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| PushError::Io { action, path, source }
+    };
+    let file = File::open(source).map_err(failed("open", source))?;
+    // Histories and marks of backups have no header; a segment without one is refused by whoever takes it up.
+    let Some(header) = SegmentHeader::read(&file).map_err(failed("read", source))? else { return Ok(()) };
+    let found = header.system_id.to_string();
+    let mark = directory.join(SYSTEM);
+    match fs::read_to_string(&mark) {
+        Ok(text) if text.trim() == found => return Ok(()),
+        Ok(text) => return Err(PushError::OtherCluster { expected: text.trim().to_owned(), found, mark }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("read", &mark)(error)),
+    }
+    let unfinished = directory.join(format!("{SYSTEM}.{}", std::process::id()));
+    let write = || {
+        fs::write(&unfinished, format!("{found}\n"))?;
+        File::open(&unfinished)?.sync_all()?;
+        fs::hard_link(&unfinished, &mark)
+    };
+    let linked = write();
+    let removed = fs::remove_file(&unfinished);
+    match linked {
+        Ok(()) => removed.map_err(failed("remove", &unfinished)),
+        // Another push was first; see whose.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => belongs(source, directory),
+        Err(error) => Err(failed("write", &mark)(error)),
     }
 }
 
@@ -130,6 +199,8 @@ mod tests {
         fs::create_dir(&archive).unwrap();
         let source = directory.path().join("segment");
         let name = "000000010000000000000001";
+        // Left by a try that was cut off.
+        fs::write(archive.join(format!(".{name}.1")), b"o").unwrap();
         fs::write(&source, b"one").unwrap();
         assert_eq!(push(&source, name, &archive).unwrap(), Pushed::New);
         assert_eq!(push(&source, name, &archive).unwrap(), Pushed::Same);
@@ -140,6 +211,31 @@ mod tests {
         assert_eq!(fs::read(archive.join(name)).unwrap(), b"one");
         let names: Vec<_> = fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, [name]);
+    }
+
+    /// The first page of a segment, as far as it is looked at.
+    fn segment_of(system_id: u64) -> Vec<u8> {
+        let mut bytes = vec![0; 8192];
+        bytes[..4].copy_from_slice(&[0x10, 0xD1, 0x02, 0]);
+        bytes[24..32].copy_from_slice(&system_id.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn two_clusters_do_not_share_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = directory.path().join("archive");
+        fs::create_dir(&archive).unwrap();
+        let source = directory.path().join("segment");
+        fs::write(&source, segment_of(7)).unwrap();
+        assert_eq!(push(&source, "000000010000000000000001", &archive).unwrap(), Pushed::New);
+        assert_eq!(push(&source, "000000010000000000000002", &archive).unwrap(), Pushed::New);
+        fs::write(&source, segment_of(8)).unwrap();
+        let refused = push(&source, "000000010000000000000003", &archive).unwrap_err().to_string();
+        for word in ["`8`", "`7`", ".holdfast-system"] {
+            assert!(refused.contains(word), "{refused}");
+        }
+        assert!(!archive.join("000000010000000000000003").exists());
     }
 
     #[test]

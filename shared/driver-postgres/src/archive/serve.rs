@@ -14,11 +14,9 @@ use std::time::Duration;
 
 use driver_api::{Control, PieceSpan, ReadError, SnapshotReader, StreamSource};
 use parking_lot::{Condvar, Mutex};
-use vault_format::NodeKind;
 
 use super::fetch::{AHEAD_DIRECTORY, BESIDE, FAILED, FOUND, MISSING};
-use crate::follow::path_of;
-use crate::ledger::{self, LedgerError, Stored, node_named};
+use crate::ledger::{self, LedgerError, Stored};
 use crate::timeline::History;
 use crate::wal::{Segment, SegmentSize};
 use crate::window::Plan;
@@ -302,20 +300,8 @@ impl Shelf<'_> {
         pieces: &[PieceSpan],
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let size = self.recovery.size;
-        let path = path_of(segment, size);
-        let mut bytes = match reader {
-            Some(reader) => self.read_file(reader, &path.each_ref().map(String::as_str))?.unwrap_or_default(),
-            None => Vec::new(),
-        };
         let end = segment.end(size).0;
-        for span in pieces.iter().filter(|span| span.lane == segment.timeline) {
-            let known = segment.start(size).0 + bytes.len() as u64;
-            let PieceSpan { start, end: piece_end, .. } = *span;
-            if start <= known && known < piece_end && known < end {
-                let piece = self.recovery.source.piece(*span)?;
-                bytes.extend(&piece[(known - start) as usize..(piece_end.min(end) - start) as usize]);
-            }
-        }
+        let mut bytes = ledger::read_from(self.recovery.source, reader, pieces, segment, size)?;
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -327,16 +313,6 @@ impl Shelf<'_> {
         }
         // What was never received is nothing to recovery.
         bytes.resize(size.bytes() as usize, 0);
-        Ok(Some(bytes))
-    }
-
-    fn read_file(&self, reader: &dyn SnapshotReader, path: &[&str]) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(node) = node_named(reader, path)? else { return Ok(None) };
-        let NodeKind::File { content, size } = &node.kind else { return Ok(None) };
-        let mut bytes = Vec::with_capacity((*size).min(self.recovery.size.bytes()) as usize);
-        for id in content {
-            bytes.extend(reader.blob(id)?);
-        }
         Ok(Some(bytes))
     }
 
@@ -436,7 +412,7 @@ impl Shelf<'_> {
             return Answer::Missing;
         }
         let Some(reader) = self.reader else { return Answer::Missing };
-        match self.read_file(reader, &["data", "wal", "history", name]) {
+        match ledger::read_file(reader, &["data", "wal", "history", name]) {
             Ok(Some(bytes)) => Answer::Found(bytes),
             Ok(None) => Answer::Missing,
             Err(error) => Answer::Failed(format!("history `{name}`: {}", chain(&error))),

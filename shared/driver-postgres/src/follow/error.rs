@@ -36,6 +36,14 @@ pub enum FollowError {
     /// What the server sends is damaged.
     #[error(transparent)]
     Damaged(#[from] WalDamage),
+    /// A file in the archive directory that cannot be used, or says that the directory cannot.
+    #[error("`{path}`: {problem}")]
+    Archive {
+        /// The file.
+        path: String,
+        /// What is wrong with it and how to mend it.
+        problem: String,
+    },
     /// Somebody else streams from the slot.
     #[error(
         "slot `{slot}` is in use by process {process} of the server; another worker follows it, or an earlier connection has not ended yet"
@@ -96,7 +104,11 @@ impl FollowError {
     pub const fn is_passing(&self) -> bool {
         !matches!(
             self,
-            Self::OtherCluster { .. } | Self::Diverged { .. } | Self::ServerBehind { .. } | Self::OldTimeline { .. }
+            Self::OtherCluster { .. }
+                | Self::Diverged { .. }
+                | Self::ServerBehind { .. }
+                | Self::OldTimeline { .. }
+                | Self::Archive { .. }
         )
     }
 

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::connection::{Connection, Event};
 use crate::error::PgError;
+use crate::ledger::NewHistory;
 use crate::timeline::History;
 use crate::wal::{Lsn, SegmentSize};
 
@@ -40,12 +41,16 @@ pub(super) enum Incoming {
     Quiet { server_end: Lsn },
     /// The timeline ends here, and another one goes on.
     Ends { timeline: u32, at: Lsn, next: u32, history: String },
+    /// The log begins with this segment, or goes on there after a hole for which there is a reason.
+    GoesOn { timeline: u32, to: Lsn, reason: Option<String>, history: Option<NewHistory> },
 }
 
 /// What the receiver is told while it works.
 pub(super) struct Acknowledged {
     /// The end of what is durable.
     pub(super) durable: AtomicU64,
+    /// How often it was taken up that the log goes on elsewhere.
+    pub(super) turns: AtomicU64,
     /// Time to go.
     pub(super) stop: AtomicBool,
 }

@@ -10,9 +10,10 @@ use driver_api::ReadError;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use super::beat::Heart;
-use super::receive::{Acknowledged, Identity, Incoming, Receiver, history, identify};
-use super::slot::{self, Slot, SlotHealth};
+use super::beat::{Pulse, beat};
+use super::origin::{self, Bringer, LogSource, Origin, Server};
+use super::receive::{Acknowledged, Incoming, Receiver};
+use super::slot::Slot;
 use super::tail::Tail;
 use super::{FollowError, FollowStatus, Follower};
 use crate::connection::{Connection, Mode};
@@ -36,14 +37,6 @@ const BEGINS_MAX: u32 = 50;
 const BEGIN_EVERY: Duration = Duration::from_millis(100);
 /// The server has removed a segment that is asked for.
 const REMOVED: &str = "58P01";
-
-/// What a server is, as far as following it needs to know.
-struct Server {
-    identity: Identity,
-    version: String,
-    size: SegmentSize,
-    replication: Option<Connection>,
-}
 
 pub(super) fn run(follower: &Follower<'_>) -> Result<(), FollowError> {
     let life = Life::begin(follower, None)?;
@@ -87,21 +80,23 @@ fn begin_again<'a>(follower: &'a Follower<'a>, hole: Option<&Hole>) -> Result<Li
 
 /// A part of the log that cannot be had.
 #[derive(Clone)]
-struct Hole {
-    reason: String,
+pub(super) struct Hole {
+    pub(super) reason: String,
     /// Where a record is damaged; none where the server has removed its log.
-    damaged: Option<Lsn>,
+    pub(super) damaged: Option<Lsn>,
 }
 
-struct Life<'a> {
-    follower: &'a Follower<'a>,
-    server: Server,
+pub(super) struct Life<'a> {
+    pub(super) follower: &'a Follower<'a>,
+    pub(super) server: Server,
     sql: Option<Connection>,
     facts: StreamFacts,
     committed: Vec<SegmentFacts>,
-    histories: Vec<NewHistory>,
-    tail: Tail,
-    since: Lsn,
+    pub(super) histories: Vec<NewHistory>,
+    /// Histories that were in the vault when this life began.
+    pub(super) known: Vec<History>,
+    pub(super) tail: Tail,
+    pub(super) since: Lsn,
     segments: u64,
     bytes: u64,
     server_end: Lsn,
@@ -131,15 +126,7 @@ impl<'a> Life<'a> {
         }
         let mut stored = ledger::load(follower.store)?;
         follower.store.remove(&stored.covered)?;
-        let mut sql = Connection::open(&settings.server, &settings.credentials, Mode::Database(&settings.database))?;
-        let mut server = look_at(follower, &mut sql)?;
-        if let Some(facts) = &stored.facts
-            && (facts.system_id != server.identity.system_id || facts.segment_size != server.size)
-        {
-            let (expected, found) = (facts.system_id.clone(), server.identity.system_id.clone());
-            return Err(FollowError::OtherCluster { expected, found });
-        }
-        let slot = slot::ensure(&mut sql, &settings.slot)?;
+        let Origin { server, sql, slot, histories } = origin::open(follower, &stored)?;
         let is_new = stored.facts.is_none();
         let facts = stored.facts.take().unwrap_or_else(|| StreamFacts {
             kind: STREAM_KIND.to_owned(),
@@ -152,17 +139,11 @@ impl<'a> Life<'a> {
             gaps: Vec::new(),
         });
         let tail = Tail::begin(spool, server.size, 0, Lsn(0));
-        let mut histories = Vec::new();
-        if let Some(connection) = &mut server.replication
-            && server.identity.timeline > 1
-        {
-            let timeline = server.identity.timeline;
-            histories.push(NewHistory { timeline, text: history(connection, timeline)? });
-        }
         let mut life = Self {
             follower,
             server,
-            sql: Some(sql),
+            sql,
+            known: stored.histories.clone(),
             facts,
             committed: std::mem::take(&mut stored.segments),
             histories,
@@ -220,7 +201,7 @@ impl<'a> Life<'a> {
         whole.map(|facts| facts.segment().end(self.server.size)).max()
     }
 
-    fn begin_tail(&mut self, timeline: u32, start: Lsn) -> Result<(), FollowError> {
+    pub(super) fn begin_tail(&mut self, timeline: u32, start: Lsn) -> Result<(), FollowError> {
         let size = self.server.size;
         self.tail = Tail::begin(&self.follower.settings.spool, size, timeline, start);
         let before = start.0.checked_sub(size.bytes()).map(|at| size.segment_at(timeline, Lsn(at)));
@@ -244,6 +225,9 @@ impl<'a> Life<'a> {
 
     /// Brings what is in the vault and what the server is together: timelines, gaps, a server that was set back.
     fn meet(&mut self, slot: &Slot, gap: Option<Hole>) -> Result<(), FollowError> {
+        if matches!(self.follower.settings.log, LogSource::Archive(_)) {
+            return self.meet_archive(gap);
+        }
         let size = self.server.size;
         let found = self.server.identity.timeline;
         if found < self.tail.timeline {
@@ -279,7 +263,7 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
-    fn note_gap(&mut self, to: Lsn, reason: String) -> Result<(), FollowError> {
+    pub(super) fn note_gap(&mut self, to: Lsn, reason: String) -> Result<(), FollowError> {
         let from = self.tail.end;
         if from >= to {
             return Ok(());
@@ -294,7 +278,7 @@ impl<'a> Life<'a> {
         self.commit(true)
     }
 
-    fn hole_free_since(&self) -> Lsn {
+    pub(super) fn hole_free_since(&self) -> Lsn {
         let size = self.server.size;
         let mut since = self.tail.start;
         for facts in self.committed.iter().rev() {
@@ -309,37 +293,38 @@ impl<'a> Life<'a> {
     fn live(mut self) -> Result<(), FollowError> {
         let settings = self.follower.settings;
         let sql = self.sql.take();
-        let acknowledged = Acknowledged { durable: AtomicU64::new(self.tail.durable.0), stop: AtomicBool::new(false) };
+        let durable = AtomicU64::new(self.tail.durable.0);
+        let acknowledged = Acknowledged { durable, turns: AtomicU64::new(0), stop: AtomicBool::new(false) };
         let (sender, channel) = sync_channel(CHANNEL);
-        let pulse = Mutex::new((SlotHealth::default(), None));
+        let pulse = Mutex::new(Pulse::default());
         let (timeline, from) = (self.tail.timeline, self.server.size.floor(self.tail.end));
-        let connection = match self.server.replication.take() {
-            Some(connection) => connection,
-            None => Connection::open(&settings.server, &settings.credentials, Mode::Replication)?,
-        };
-        let receiver = Receiver {
-            connection,
-            slot: &settings.slot,
-            acknowledged: &acknowledged,
-            sender,
-            now: self.follower.now,
-            size: self.server.size,
+        let system_id = self.server.identity.system_id.clone();
+        let bringer = match &settings.log {
+            LogSource::Archive(directory) => Bringer::Archive(self.collector(directory, &acknowledged, sender, &pulse)),
+            LogSource::Slot => Bringer::Server(Receiver {
+                connection: match self.server.replication.take() {
+                    Some(connection) => connection,
+                    None => Connection::open(&settings.server, &settings.credentials, Mode::Replication)?,
+                },
+                slot: &settings.slot,
+                acknowledged: &acknowledged,
+                sender,
+                now: self.follower.now,
+                size: self.server.size,
+            }),
         };
         thread::scope(|scope| {
-            let stream = scope.spawn(move || receiver.run(timeline, from));
-            let heart = scope.spawn(|| match sql {
-                Some(sql) => beat(sql, settings, &acknowledged.stop, &pulse),
-                None => Ok(()),
-            });
+            let stream = scope.spawn(move || bringer.run(timeline, from));
+            let heart = scope.spawn(|| beat(sql, settings, &system_id, &acknowledged.stop, &pulse));
             let is_over = || stream.is_finished() || heart.is_finished();
             let worked = self.work(scope, &channel, &acknowledged, &pulse, is_over);
             acknowledged.stop.store(true, Ordering::Release);
             drop(channel);
-            let streamed = stream.join().unwrap_or_else(|_| Err(died()));
-            let beaten = heart.join().unwrap_or_else(|_| Err(died()));
+            let streamed = stream.join().unwrap_or_else(|_| Err(died().into()));
+            let beaten = heart.join().unwrap_or_else(|_| Err(died().into()));
             worked?;
             streamed?;
-            Ok(beaten?)
+            beaten
         })
     }
 
@@ -348,7 +333,7 @@ impl<'a> Life<'a> {
         scope: &'scope Scope<'scope, '_>,
         channel: &Channel<Incoming>,
         acknowledged: &Acknowledged,
-        pulse: &Mutex<(SlotHealth, Option<String>)>,
+        pulse: &Mutex<Pulse>,
         is_over: impl Fn() -> bool,
     ) -> Result<(), FollowError>
     where
@@ -389,6 +374,17 @@ impl<'a> Life<'a> {
                     self.commit(true)?;
                     self.begin_tail(next, self.server.size.floor(at))?;
                     acknowledged.durable.store(at.0, Ordering::Release);
+                    acknowledged.turns.fetch_add(1, Ordering::AcqRel);
+                    waiting = None;
+                }
+                Ok(Incoming::GoesOn { timeline, to, reason, history }) => {
+                    self.tail.store(self.follower.store)?;
+                    if let Some(running) = commit.take() {
+                        self.take_up(running.join().unwrap_or_else(|_| Err(died().into()))?)?;
+                    }
+                    self.go_on(timeline, to, reason, history)?;
+                    acknowledged.durable.store(self.tail.durable.0, Ordering::Release);
+                    acknowledged.turns.fetch_add(1, Ordering::AcqRel);
                     waiting = None;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -435,7 +431,7 @@ impl<'a> Life<'a> {
     }
 
     /// Takes whole segments up in the snapshot; with `all` also what there is of the last one, which never goes on.
-    fn commit(&mut self, all: bool) -> Result<(), FollowError> {
+    pub(super) fn commit(&mut self, all: bool) -> Result<(), FollowError> {
         let next = self.next_commit(all)?;
         let done = write_commit(self.follower, next)?;
         self.take_up(done)
@@ -471,13 +467,16 @@ impl<'a> Life<'a> {
         self.tail.committed(done.new.len(), self.follower.store)
     }
 
-    fn tell(&self, pulse: &Mutex<(SlotHealth, Option<String>)>) {
-        let (slot, no_heartbeat) = pulse.lock().clone();
+    fn tell(&self, pulse: &Mutex<Pulse>) {
+        let Pulse { slot, no_heartbeat, end, archiver, staying } = pulse.lock().clone();
+        // Before the first bytes nobody knows where the log begins, and how much of it is to come.
+        let said = end.filter(|_| self.tail.end > Lsn(0)).unwrap_or(Lsn(0));
+        let notices: Vec<String> = [archiver, staying].into_iter().flatten().collect();
         (self.follower.watch)(&FollowStatus {
             system_id: self.server.identity.system_id.clone(),
             timeline: self.tail.timeline,
             durable: self.tail.durable,
-            server_end: self.server_end.max(self.tail.end),
+            server_end: self.server_end.max(self.tail.end).max(said),
             last_commit: self.last_commit,
             delay: self.delay,
             slot,
@@ -485,6 +484,7 @@ impl<'a> Life<'a> {
             bytes: self.bytes,
             since: self.since,
             no_heartbeat,
+            notice: (!notices.is_empty()).then(|| notices.join("; ")),
         });
     }
 }
@@ -527,39 +527,6 @@ pub(crate) fn path_of(segment: Segment, size: SegmentSize) -> [String; 5] {
         format!("{:08X}", segment.log(size)),
         segment.name(size),
     ]
-}
-
-fn look_at(follower: &Follower<'_>, sql: &mut Connection) -> Result<Server, FollowError> {
-    let settings = follower.settings;
-    let rows = sql.query(
-        "SELECT pg_catalog.current_setting('wal_level'), \
-         (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_segment_size')",
-    )?;
-    if rows.single()? == "minimal" {
-        let problem = "`wal_level` is `minimal`; set it to `replica` at the server and restart it".to_owned();
-        return Err(PgError::NotReady { problem }.into());
-    }
-    let size = SegmentSize::try_from(rows.parse::<u64>(0, 1)?)
-        .map_err(|error| PgError::Unexpected { problem: error.to_string() })?;
-    let version = sql.parameter("server_version").unwrap_or_default().to_owned();
-    let mut replication = Connection::open(&settings.server, &settings.credentials, Mode::Replication)?;
-    let identity = identify(&mut replication)?;
-    Ok(Server { identity, version, size, replication: Some(replication) })
-}
-
-fn beat(
-    sql: Connection,
-    settings: &super::FollowSettings,
-    stop: &AtomicBool,
-    pulse: &Mutex<(SlotHealth, Option<String>)>,
-) -> Result<(), PgError> {
-    let mut heart = Heart::new(sql, &settings.slot, settings.heartbeat)?;
-    while !stop.load(Ordering::Acquire) {
-        heart.tick()?;
-        *pulse.lock() = (heart.health.clone(), heart.problem.clone());
-        thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }
 
 fn died() -> PgError {

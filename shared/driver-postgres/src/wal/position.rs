@@ -65,6 +65,8 @@ pub struct SegmentSize(u64);
 impl SegmentSize {
     /// PostgreSQL's default.
     pub const DEFAULT: Self = Self(16 << 20);
+    /// The smallest that a cluster can be made with.
+    pub const SMALLEST: Self = Self(1 << 20);
 
     /// The number.
     #[must_use]
@@ -89,7 +91,7 @@ impl TryFrom<u64> for SegmentSize {
     type Error = InvalidPosition;
 
     fn try_from(bytes: u64) -> Result<Self, Self::Error> {
-        if bytes.is_power_of_two() && (1 << 20..=1 << 30).contains(&bytes) {
+        if bytes.is_power_of_two() && (Self::SMALLEST.0..=1 << 30).contains(&bytes) {
             return Ok(Self(bytes));
         }
         Err(InvalidPosition {

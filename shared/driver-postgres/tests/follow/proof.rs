@@ -32,7 +32,7 @@ fn sums(server: &Server) -> [String; 3] {
 }
 
 /// Inserts a row every 50 ms, whatever happens to the server.
-fn write(sockets: &Server, stop: &AtomicBool) {
+pub(crate) fn write(sockets: &Server, stop: &AtomicBool) {
     let mut connection = None;
     while !stop.load(Ordering::Acquire) {
         let open = match connection.take() {
@@ -47,7 +47,7 @@ fn write(sockets: &Server, stop: &AtomicBool) {
 }
 
 /// Ends the load, also when the test fails meanwhile.
-struct Stop<'a>(&'a AtomicBool);
+pub(crate) struct Stop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {

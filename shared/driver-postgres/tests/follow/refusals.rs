@@ -27,7 +27,7 @@ fn follow(place: &std::path::Path, server: &Server, epoch: u64, user: &str) -> F
     follower.run().unwrap_err()
 }
 
-fn chain(error: &FollowError) -> String {
+pub(crate) fn chain(error: &FollowError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

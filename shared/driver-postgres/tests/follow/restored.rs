@@ -22,7 +22,9 @@ pub(crate) struct Known {
 
 pub(crate) fn known(vault: &Vault) -> Known {
     let stream = vault.stream(point());
-    let (stored, log) = ledger::survey(&stream, SegmentSize::DEFAULT).unwrap();
+    let facts = ledger::load(&stream).unwrap().facts;
+    let size = facts.map_or(SegmentSize::DEFAULT, |facts| facts.segment_size);
+    let (stored, log) = ledger::survey(&stream, size).unwrap();
     Known { stored, log }
 }
 

@@ -65,10 +65,17 @@ pub(crate) struct Server {
 impl Server {
     /// Makes a cluster and starts it.
     pub(crate) fn create(directory: &Path, settings: &str) -> Self {
+        Self::create_with(directory, settings, 16)
+    }
+
+    /// The same with segments of so many MiB.
+    pub(crate) fn create_with(directory: &Path, settings: &str, segment_mib: u64) -> Self {
         run(Command::new("install").args(["-d", "-o", "postgres", "-g", "postgres", "-m", "700"]).arg(directory));
         let data = directory.join("data");
         run(as_postgres(&format!("{BIN}/initdb"))
-            .args(["-k", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8", "--no-sync", "-D"])
+            .args(["-k", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8", "--no-sync"])
+            .arg(format!("--wal-segsize={segment_mib}"))
+            .arg("-D")
             .arg(&data));
         let configuration = data.join("postgresql.conf");
         let mut text = fs::read_to_string(&configuration).unwrap();

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use driver_api::NoControl;
-use driver_postgres::follow::{FollowSettings, FollowStatus, Follower};
+use driver_postgres::follow::{FollowSettings, FollowStatus, Follower, LogSource};
 use driver_postgres::server::{Host, ServerAddress};
 use job_model::{RecoveryPointId, VaultAccess};
 use vault_engine::{KeyProfile, Profiles, StreamSubject, Surroundings, Vault};
@@ -76,17 +76,33 @@ impl Worker {
         Self::spawn(directory, server, epoch, "other-spool")
     }
 
+    /// Starts one that takes the log from an archive, and that dies where `failpoints` says.
+    pub(crate) fn start_archived(
+        directory: &Path,
+        server: &Server,
+        epoch: u64,
+        archive: &Path,
+        failpoints: &str,
+    ) -> Self {
+        let mut command = Self::command(directory, server, epoch, "spool");
+        command.env("FOLLOW_ARCHIVE", archive).env("FAILPOINTS", failpoints);
+        Self { child: command.spawn().unwrap() }
+    }
+
     fn spawn(directory: &Path, server: &Server, epoch: u64, spool: &str) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
+        Self { child: Self::command(directory, server, epoch, spool).spawn().unwrap() }
+    }
+
+    fn command(directory: &Path, server: &Server, epoch: u64, spool: &str) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--exact", "worker::the_follower_of_a_test", "--ignored", "--nocapture"])
             .env("FOLLOW_DIRECTORY", directory)
             .env("FOLLOW_SOCKETS", &server.sockets)
             .env("FOLLOW_EPOCH", epoch.to_string())
             .env("FOLLOW_SPOOL", spool)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child }
+            .stdout(Stdio::null());
+        command
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -120,6 +136,14 @@ pub(crate) fn wait_until_durable(server: &Server) {
 fn note(directory: &Path, status: &FollowStatus) {
     let mut delays = std::fs::OpenOptions::new().create(true).append(true).open(directory.join("delays")).unwrap();
     writeln!(delays, "{}", status.delay.as_millis()).unwrap();
+    // Renamed, so that nobody reads half of it.
+    std::fs::write(directory.join("status.new"), format!("{status:?}")).unwrap();
+    std::fs::rename(directory.join("status.new"), directory.join("status")).unwrap();
+}
+
+/// What the follower said last of where it is.
+pub(crate) fn status(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join("status")).unwrap_or_default()
 }
 
 /// Those delays in milliseconds, sorted.
@@ -136,6 +160,11 @@ fn the_follower_of_a_test() {
     let Some(directory) = std::env::var_os("FOLLOW_DIRECTORY").map(PathBuf::from) else { return };
     let sockets = PathBuf::from(std::env::var_os("FOLLOW_SOCKETS").unwrap());
     let epoch = std::env::var("FOLLOW_EPOCH").unwrap().parse().unwrap();
+    let _planned_crash = fail::FailScenario::setup();
+    if std::env::var("FAILPOINTS").is_ok_and(|points| !points.is_empty()) {
+        // As kill -9 would.
+        std::panic::set_hook(Box::new(|_| std::process::abort()));
+    }
     let vault = vault(&directory);
     let mut settings = FollowSettings::new(
         ServerAddress { host: Host::Socket(sockets), port: 5432 },
@@ -146,6 +175,11 @@ fn the_follower_of_a_test() {
     );
     // Small, so that a short test commits often.
     settings.commit_bytes = 16 << 20;
+    if let Some(archive) = std::env::var_os("FOLLOW_ARCHIVE") {
+        settings.log = LogSource::Archive(archive.into());
+        settings.missing_after = Duration::from_secs(2);
+        settings.commit_bytes = 2 << 20;
+    }
     loop {
         // A worker that was succeeded ends here.
         let store = vault.follow(subject(), epoch, &NoControl).unwrap();
