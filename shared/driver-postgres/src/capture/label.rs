@@ -14,6 +14,7 @@ use super::{Attributes, Store};
 use crate::connection::{Connection, Mode};
 use crate::error::PgError;
 use crate::io_error;
+use crate::server::LogFrom;
 use crate::settings::PostgresSettings;
 use crate::wal::{Lsn, SegmentSize};
 
@@ -27,6 +28,8 @@ pub(super) fn run(
     let location = online.location;
     online.facts.start_time = Some(online.now()?);
     let _kept = keep_log(&online)?;
+    // Asked only for what the server does not have any more; whoever follows it says when the directory is not known.
+    let archive = settings.archive_dir(&location.profile).ok().filter(|_| location.log == LogFrom::Archive);
     // The connection must stay open until the backup has ended: the server gives it up when its session ends.
     let start: Lsn = online.queries.query("SELECT pg_backup_start('holdfast', fast => true)")?.parse(0, 0)?;
     store.since.store(start.0, Ordering::Relaxed);
@@ -61,7 +64,7 @@ pub(super) fn run(
     let range = WalRange { timeline, start, end: stop };
     let text = manifest::write(&read, Some(range), online.facts.manifest_system());
     store.made_file(manifest::NAME, text.as_bytes(), made)?;
-    files::read(&store, &needed_log(data, online.facts.wal_segment_bytes, range)?, false)?;
+    files::read(&store, &needed_log(data, archive.as_deref(), online.facts.wal_segment_bytes, range)?, false)?;
     if let Some(taker) = &mut taker {
         taker.count(store.request.control);
     }
@@ -80,6 +83,11 @@ fn keep_log(online: &Online<'_>) -> Result<Option<Connection>, PgError> {
         Ok(connection) => connection,
         Err(error) if error.sql_state() == Some("53300") => {
             tracing::warn!("no connection is free for a slot; a long backup may outlive the log it began in");
+            return Ok(None);
+        }
+        // It archives because it does not let itself be streamed from: no right, no line in pg_hba.conf.
+        Err(error) if online.location.log == LogFrom::Archive => {
+            tracing::info!(error = &error as &dyn std::error::Error, "no slot; the log is in the archive");
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -109,7 +117,14 @@ fn label_timeline(label: &str) -> Option<u32> {
 }
 
 /// The segments between the backup's ends, and the histories of timelines.
-pub(super) fn needed_log(data: &Path, segment_bytes: u64, range: WalRange) -> Result<Vec<Listed>, DriverError> {
+///
+/// What the server has removed by now may lie in its archive still.
+pub(super) fn needed_log(
+    data: &Path,
+    archive: Option<&Path>,
+    segment_bytes: u64,
+    range: WalRange,
+) -> Result<Vec<Listed>, DriverError> {
     let size = SegmentSize::try_from(segment_bytes).map_err(|e| PgError::Unexpected { problem: e.to_string() })?;
     let directory = data.join("pg_wal");
     let mut needed = Vec::new();
@@ -118,7 +133,12 @@ pub(super) fn needed_log(data: &Path, segment_bytes: u64, range: WalRange) -> Re
     let last = size.segment_at(range.timeline, Lsn(range.end.0.saturating_sub(1).max(range.start.0)));
     while segment.number <= last.number {
         let name = segment.name(size);
-        let place = directory.join(&name);
+        let mut place = directory.join(&name);
+        if let Some(archive) = archive
+            && !place.exists()
+        {
+            place = archive.join(&name);
+        }
         let bytes = match place.metadata() {
             Ok(metadata) => metadata.len(),
             Err(source) => {

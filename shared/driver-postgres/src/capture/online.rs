@@ -13,7 +13,7 @@ use crate::error::PgError;
 use crate::facts::{FORMAT, INCREMENTAL_SINCE, PhysicalFacts, Source, Tablespace};
 use crate::page::PAGE_BYTES;
 use crate::priority::Priority;
-use crate::server::{Credentials, Location, Method};
+use crate::server::{Credentials, Location, LogFrom, Method};
 use crate::settings::PostgresSettings;
 use crate::wal::Lsn;
 
@@ -133,7 +133,9 @@ impl<'a> Online<'a> {
              (SELECT rolname FROM pg_roles WHERE oid = 10), pg_is_in_recovery()",
         )?;
         let refuse = |problem: String| Err(PgError::NotReady { problem });
-        if rows.value(0, 0) != Some("t") {
+        // The files of a server that archives its log are read without replication.
+        let needs_replication = location.log == LogFrom::Slot || location.method == Method::Stream;
+        if rows.value(0, 0) != Some("t") && needs_replication {
             let user = &credentials.user;
             return Err(PgError::Login {
                 problem: format!(
@@ -144,7 +146,7 @@ impl<'a> Online<'a> {
         if rows.value(0, 1) == Some("minimal") {
             return refuse("`wal_level` is `minimal`; set it to `replica` and restart the server".to_owned());
         }
-        if rows.value(0, 2) == Some("0") && location.method != Method::Files {
+        if rows.value(0, 2) == Some("0") && location.method != Method::Files && needs_replication {
             return refuse("`max_wal_senders` is 0; raise it and restart the server".to_owned());
         }
         if rows.value(0, 3) != Some(&PAGE_BYTES.to_string()) {

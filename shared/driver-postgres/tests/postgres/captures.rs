@@ -164,6 +164,33 @@ fn the_right_way_is_found_and_a_probe_says_what_is_missing() {
 }
 
 #[test]
+fn a_server_that_archives_is_captured_without_replication() {
+    let mut cluster = Cluster::with_shop();
+    cluster.stop();
+    let archive = cluster.place.path("archive");
+    fs::create_dir(&archive).unwrap();
+    // Nothing is put there: the capture does not wait for it.
+    cluster.configure("max_wal_senders = 0\nmax_replication_slots = 0\narchive_mode = on\narchive_command = 'false'");
+    cluster.begin();
+    cluster.sql(
+        "postgres",
+        "CREATE ROLE backup LOGIN; GRANT pg_read_all_data, pg_read_all_settings TO backup; \
+         GRANT EXECUTE ON FUNCTION pg_backup_start(text, boolean), pg_backup_stop(boolean) TO backup",
+    );
+    let mut settings = settings();
+    let profile = settings.profiles.get_mut("main").unwrap();
+    (profile.user, profile.archive_dir) = ("backup".to_owned(), Some(archive));
+    let vault = MemoryVault::new();
+    let streamed = capture_from(settings.clone(), &vault, &cluster.location("files"), None).err().unwrap();
+    assert!(streamed.to_string().contains("REPLICATION"), "{streamed}");
+    let location = format!("{}&log=archive", cluster.location("files"));
+    let point = capture_from(settings, &vault, &location, None).unwrap();
+    let target = cluster.place.path("restored");
+    super::deltas::restore_over(&point, &target, &NoControl).unwrap();
+    super::deltas::is_the_recovery_point(&point, &target);
+}
+
+#[test]
 fn no_secret_and_no_slot_stays_behind() {
     let cluster = Cluster::with_shop();
     let vault = MemoryVault::new();

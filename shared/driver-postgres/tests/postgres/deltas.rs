@@ -16,7 +16,7 @@ use super::cluster::{Cluster, run, settings};
 use super::restored::{check_with, failures, options};
 
 /// Pages of the table that is changed.
-const FILLER: &str = "CREATE TABLE filler (id int PRIMARY KEY, text text) WITH (fillfactor = 90); \
+pub(super) const FILLER: &str = "CREATE TABLE filler (id int PRIMARY KEY, text text) WITH (fillfactor = 90); \
     INSERT INTO filler SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 60000) n";
 
 /// A cluster, a recovery point of it, and the cluster again after changes, shut down.
@@ -36,7 +36,7 @@ fn changed_since() -> (Cluster, MemoryVault, Point, String) {
     (cluster, vault, point, filler)
 }
 
-fn restore_over(point: &Point, target: &Path, control: &dyn Control) -> Result<Restored, DriverError> {
+pub(super) fn restore_over(point: &Point, target: &Path, control: &dyn Control) -> Result<Restored, DriverError> {
     PostgresDriver::new(settings()).restore(RestoreRequest {
         reader: &point.snapshot,
         description: &point.description,
@@ -51,19 +51,19 @@ fn restore_over(point: &Point, target: &Path, control: &dyn Control) -> Result<R
 }
 
 /// Bytes this process has given to the system to write.
-fn written_bytes() -> u64 {
+pub(super) fn written_bytes() -> u64 {
     let io = fs::read_to_string("/proc/self/io").unwrap();
     io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
 }
 
 /// What all files together are, by name and content.
-fn digest(directory: &Path) -> String {
+pub(super) fn digest(directory: &Path) -> String {
     let list = "find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum";
     let output = run(Command::new("sh").args(["-c", list]).current_dir(directory));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn is_the_recovery_point(point: &Point, target: &Path) {
+pub(super) fn is_the_recovery_point(point: &Point, target: &Path) {
     verify_backup(target);
     let check = check_with(point, target, &options(&[]));
     assert_eq!(failures(&check), Vec::<String>::new());
