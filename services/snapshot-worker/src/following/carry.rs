@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use driver_api::{Control as _, DriverError};
 use driver_postgres::error::PgError;
-use driver_postgres::follow::{self, FollowError, FollowSettings, Follower, slot_name};
-use driver_postgres::server::{Credentials, Location};
+use driver_postgres::follow::{self, FollowError, FollowSettings, Follower, LogSource, slot_name};
+use driver_postgres::server::{Credentials, Location, LogFrom};
 use job_bus::uptime;
 use job_events::{FollowEnded, FollowResource, FollowTask, LogFollowed};
 use job_model::{Continuous, FollowState};
@@ -27,7 +27,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const WAIT_FOR_SOMEBODY: Duration = Duration::from_secs(60);
 /// A follower that lived for so long begins with the first wait again.
 const LIVED: Duration = Duration::from_secs(60);
-/// How often a slot is tried to be dropped before that is left to a person.
+/// How often a slot, or a directory, is tried to be given back before that is left to a person.
 const DROPS_MAX: u32 = 10;
 /// Wait between two of them.
 const DROP_EVERY: Duration = Duration::from_secs(2);
@@ -125,6 +125,9 @@ fn live(voice: &Voice<'_>, control: &FollowControl) -> Result<(), Trouble> {
         spool(voice),
     );
     settings.beside_server = tools.config.postgres.beside_server;
+    if location.log == LogFrom::Archive {
+        settings.log = LogSource::Archive(tools.config.postgres.archive_dir(&location.profile)?);
+    }
     let keeper = Keeper::new(voice, &vault, control);
     let followed = thread::scope(|scope| {
         let kept = scope.spawn(|| keeper.run());
@@ -173,7 +176,7 @@ fn interrupted(voice: &Voice<'_>, message: &str) {
     voice.tell(&fact.into());
 }
 
-/// Gives the slot back, so that the server keeps no log for it any more.
+/// Gives slot or directory back, so that the server keeps no log for us any more.
 fn release(voice: &Voice<'_>, control: &FollowControl) -> End {
     let slot = slot_name(&voice.follow.recovery_point_id.to_string());
     let mut left_behind = None;
@@ -181,18 +184,15 @@ fn release(voice: &Voice<'_>, control: &FollowControl) -> End {
         if control.is_stopped() {
             return End::Stopped;
         }
-        match drop_slot(voice, &slot) {
-            Ok(()) => {
-                left_behind = None;
+        match give_back(voice, &slot) {
+            Ok(told) => {
+                left_behind = told;
                 break;
             }
             Err(trouble) => {
                 let message = error_chain(&trouble);
-                tracing::warn!(resource = %voice.follow.resource, slot, message, "the slot was not dropped yet");
-                left_behind = Some(format!(
-                    "slot `{slot}` could not be dropped and makes the server keep its log; drop it by hand with \
-                     `SELECT pg_drop_replication_slot('{slot}')`: {message}"
-                ));
+                tracing::warn!(resource = %voice.follow.resource, slot, message, "the log was not given back yet");
+                left_behind = Some(not_given_back(voice, &slot, &message));
                 control.wait(DROP_EVERY);
             }
         }
@@ -216,9 +216,34 @@ fn release(voice: &Voice<'_>, control: &FollowControl) -> End {
     End::Done
 }
 
-fn drop_slot(voice: &Voice<'_>, slot: &str) -> Result<(), Trouble> {
+/// Drops the slot, or lets the archive directory go. Gives back what somebody has to do.
+fn give_back(voice: &Voice<'_>, slot: &str) -> Result<Option<String>, Trouble> {
     let (location, credentials) = server(voice)?;
-    Ok(follow::give_back(&location.server, &credentials, location.first_database(), slot)?)
+    if location.log == LogFrom::Archive {
+        let directory = voice.following.tools.config.postgres.archive_dir(&location.profile)?;
+        follow::give_back_archive(&directory, slot)?;
+        return Ok(Some(format!(
+            "the server goes on archiving to `{}`, which nobody empties any more; give it another `archive_command`, or set \
+             `archive_mode = off`, and remove what is left there",
+            directory.display()
+        )));
+    }
+    follow::give_back(&location.server, &credentials, location.first_database(), slot)?;
+    Ok(None)
+}
+
+/// What somebody has to do when that did not work.
+fn not_given_back(voice: &Voice<'_>, slot: &str, message: &str) -> String {
+    match Location::parse(&voice.follow.location) {
+        Ok(location) if location.log == LogFrom::Archive => format!(
+            "the server goes on archiving, and nobody takes its log any more; give it another `archive_command`, or set \
+             `archive_mode = off`. The directory was not given back: {message}"
+        ),
+        _ => format!(
+            "slot `{slot}` could not be dropped and makes the server keep its log; drop it by hand with `SELECT \
+             pg_drop_replication_slot('{slot}')`: {message}"
+        ),
+    }
 }
 
 /// Removes the spool, and a log that has no full capture to begin from: nobody could ever restore anything of it.

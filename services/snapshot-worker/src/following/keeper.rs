@@ -99,7 +99,7 @@ impl<'a> Keeper<'a> {
                 captures = captured;
                 due = due.min(uptime() + AFTER_CAPTURE);
             }
-            let is_kind = (status.slot.is_in_danger(), status.no_heartbeat.is_some());
+            let is_kind = (status.slot.is_in_danger(), status.no_heartbeat.is_some(), status.notice.is_some());
             if kind != Some(is_kind) {
                 kind = Some(is_kind);
                 due = uptime();
@@ -270,8 +270,12 @@ fn message(status: &FollowStatus) -> Option<String> {
             status.slot.retained_bytes, status.slot.wal_status
         ));
     }
-    let why = status.no_heartbeat.as_ref()?;
-    Some(format!("no heartbeat can be written, so that the window of an idle database stands still: {why}"))
+    let no_heartbeat = status
+        .no_heartbeat
+        .as_ref()
+        .map(|why| format!("no heartbeat can be written, so that the window of an idle database stands still: {why}"));
+    let told: Vec<String> = [status.notice.clone(), no_heartbeat].into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 fn milliseconds(duration: SignedDuration) -> u64 {

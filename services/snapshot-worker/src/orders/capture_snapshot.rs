@@ -10,7 +10,7 @@ use driver_api::{
     Capture, CaptureRequest, Driver, DriverError, ParentPoint, QuiesceHooks, SnapshotReader as _, Tracking,
 };
 use driver_postgres::follow::{self, slot_name};
-use driver_postgres::server::Location;
+use driver_postgres::server::{Location, LogFrom};
 use jiff::Timestamp;
 use job_events::{AttemptHeader, BaseOf, BaseOutcome, CaptureSnapshot, ParentSnapshot, SnapshotCaptured};
 use job_model::{Arn, CaptureSummary, Consistency, FailureCode, PhaseTiming, Progress, ResourceType, SourceReading};
@@ -164,9 +164,17 @@ pub(crate) fn run(tools: &Tools, order: &CaptureSnapshot, steering: &Steering) -
 /// back why it cannot be followed.
 fn reserve(tools: &Tools, order: &CaptureSnapshot, base_of: &BaseOf) -> Result<Option<String>, WorkError> {
     let location = Location::parse(&order.location).map_err(WorkError::Source)?;
-    let reserved = tools.config.postgres.credentials(&location.profile).and_then(|credentials| {
+    let postgres = &tools.config.postgres;
+    let reserved = postgres.credentials(&location.profile).and_then(|credentials| {
+        let (server, database) = (&location.server, location.first_database());
         let slot = slot_name(&base_of.recovery_point_id.to_string());
-        follow::reserve(&location.server, &credentials, location.first_database(), &slot)
+        match location.log {
+            LogFrom::Slot => follow::reserve(server, &credentials, database, &slot),
+            LogFrom::Archive => {
+                let directory = postgres.archive_dir(&location.profile)?;
+                follow::reserve_archive(server, &credentials, database, &directory, &slot)
+            }
+        }
     });
     match reserved {
         Ok(()) => Ok(None),
