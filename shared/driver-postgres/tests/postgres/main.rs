@@ -5,6 +5,7 @@
 mod captures;
 mod cluster;
 mod conformance;
+mod delta_kills;
 mod deltas;
 mod incremental;
 mod logical;
