@@ -19,8 +19,8 @@ pub(crate) const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
 pub struct KeyInfo {
     /// The name of its file.
     pub id: Id,
-    /// When it was added.
-    pub created: Timestamp,
+    /// When it was added; rustic does not always say.
+    pub created: Option<Timestamp>,
     /// By whom.
     pub username: String,
     /// On which machine.
@@ -30,7 +30,7 @@ pub struct KeyInfo {
 }
 
 impl Vault {
-    /// All secrets, oldest first, and key files that cannot be read.
+    /// All secrets, oldest first (those before them that do not say when they were added), and key files that cannot be read.
     ///
     /// # Errors
     /// When the store fails.

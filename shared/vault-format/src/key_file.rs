@@ -56,7 +56,9 @@ impl KdfParams {
 /// `keys/<id>`: plain JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyFile {
-    created: Timestamp,
+    /// rustic does not always say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created: Option<Timestamp>,
     #[serde(default)]
     username: String,
     #[serde(default)]
@@ -89,7 +91,7 @@ impl KeyFile {
         let user = derive(password, &salt, params)?;
         let data = user.seal(nonce, &master.to_json()?);
         Ok(Self {
-            created,
+            created: Some(created),
             username,
             hostname,
             kdf: "scrypt".to_owned(),
@@ -101,9 +103,9 @@ impl KeyFile {
         })
     }
 
-    /// When it was made.
+    /// When it was made, if the file says so.
     #[must_use]
-    pub const fn created(&self) -> Timestamp {
+    pub const fn created(&self) -> Option<Timestamp> {
         self.created
     }
 
@@ -174,6 +176,14 @@ fn derive(password: &[u8], salt: &[u8], params: KdfParams) -> Result<MasterKey, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_file_that_says_only_what_it_must_is_read() {
+        // As rustic 0.11.4 writes it, with other bytes.
+        let text = r#"{"kdf":"scrypt","N":131072,"r":8,"p":1,"data":"AAAA","salt":"AAAA"}"#;
+        let file = KeyFile::decode(text.as_bytes()).unwrap();
+        assert_eq!((file.created(), file.username(), file.hostname()), (None, "", ""));
+    }
 
     #[test]
     fn the_work_to_guess_grows_with_the_time_and_has_a_floor_and_a_ceiling() {

@@ -79,9 +79,11 @@ pub(super) async fn key(command: &KeyCommand, client: &Client<'_>, output: Outpu
 fn table(keys: &[KeyInfo]) -> String {
     let mut table = Table::new(&["key", "added", "by", "opened this vault"], "no keys");
     for key in keys {
-        let by = format!("{}@{}", key.username, key.hostname);
+        let unknown = || "unknown".to_owned();
+        let is_named = !key.username.is_empty() || !key.hostname.is_empty();
+        let by = if is_named { format!("{}@{}", key.username, key.hostname) } else { unknown() };
         let current = if key.current { "yes" } else { "" };
-        table.row(vec![key.id.to_hex(), moment(key.created), by, current.to_owned()]);
+        table.row(vec![key.id.to_hex(), key.created.map_or_else(unknown, moment), by, current.to_owned()]);
     }
     table.render()
 }
