@@ -175,7 +175,7 @@ fn files_that_are_not_this_servers_are_refused_by_name_and_left() {
     let (error, text) = refused(&archived, 3, SLOT);
     assert!(matches!(error, FollowError::Archive { .. }), "{text}");
     assert!(text.contains(&shown) && text.contains("cluster"), "{text}");
-    assert_eq!(archived.files(), [segment.clone()]);
+    assert_eq!(archived.files(), std::slice::from_ref(&segment));
 
     // The directory is one follower's.
     let (error, text) = refused(&archived, 4, "holdfast_other");
