@@ -24,6 +24,7 @@ use crate::results::Results;
 use crate::settings::{Command, Settings};
 
 fn main() -> ExitCode {
+    process_memory::give_large_buffers_back();
     match run(Settings::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

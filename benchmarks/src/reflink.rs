@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use crate::error::BenchError;
 use crate::measure::measure;
@@ -74,6 +75,22 @@ impl Reflink {
         }
         Ok(to)
     }
+}
+
+/// Seconds in which the system clones a file, lists the extents of both, and removes the clone: nobody who tracks changes by
+/// clones can do it in less.
+pub(crate) fn system_seconds(source: &Path) -> Result<f64, BenchError> {
+    let at = source.with_extension("clone");
+    let file = File::open(source).map_err(BenchError::io("open", source))?;
+    let began = Instant::now();
+    let clone = File::create(&at).map_err(BenchError::io("create", &at))?;
+    rustix::fs::ioctl_ficlone(&clone, &file).map_err(|error| BenchError::io("clone to", &at)(error.into()))?;
+    let changes = file_clones::changed(&file, &clone, driver_volume::CHUNK_BYTES, source);
+    let changes = changes.map_err(|error| BenchError::Wrong(format!("extents of `{}`: {error}", source.display())))?;
+    fs::remove_file(&at).map_err(BenchError::io("remove", &at))?;
+    drop(clone);
+    std::hint::black_box(changes);
+    Ok(began.elapsed().as_secs_f64())
 }
 
 fn make_large(image: &Path, large: &Path) -> io::Result<()> {

@@ -32,6 +32,9 @@ pub(crate) struct Results {
     /// What the last copy of ours moved.
     #[serde(default)]
     pub(crate) moved: Option<Moved>,
+    /// By row with change tracking: seconds that the system takes for a clone and the lists of extents.
+    #[serde(default)]
+    pub(crate) system: BTreeMap<String, Vec<f64>>,
     /// By row and tool.
     samples: BTreeMap<String, BTreeMap<String, Vec<Sample>>>,
 }
@@ -63,6 +66,7 @@ impl Results {
 
     pub(crate) fn forget(&mut self, row: impl Display) {
         self.samples.remove(&row.to_string());
+        self.system.remove(&row.to_string());
     }
 
     pub(crate) fn add(&mut self, row: impl Display, tool: impl Display, sample: Sample) {
@@ -124,6 +128,10 @@ impl Results {
         if let Some(Moved { read, written, missing }) = self.moved.filter(|moved| moved.missing > 0) {
             let [read, written] = [read, written].map(|bytes| bytes as f64 / missing as f64);
             let _ = writeln!(out, "\nFor each byte that was missing, a copy read {read:.4} and wrote {written:.4}.");
+        }
+        for (row, seconds) in &self.system {
+            let middle = middle(seconds.clone());
+            let _ = writeln!(out, "\nOf {row}, a clone and both lists of extents alone took {middle:.2} s (median).");
         }
         if !self.primitives.is_empty() {
             out.push_str("\n| primitive, one thread | million bytes a second, unless it says otherwise |\n|---|---|\n");

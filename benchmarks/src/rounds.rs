@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::data;
 use crate::error::BenchError;
 use crate::measure::{Sample, bytes_below, measure};
-use crate::reflink::Reflink;
+use crate::reflink::{self, Reflink};
 use crate::results::{Moved, Results};
 use crate::settings::{Row, Run, Tool};
 use crate::step::Kind;
@@ -126,12 +126,18 @@ impl Rounds<'_> {
                 data::warm(&source)?;
             }
             self.round(results, tools, |this, bench| {
-                data::warm(&bench.repository(name))?;
+                let repository = bench.repository(name);
+                // All of a large one would push out everything else.
+                let is_large = self.row == Row::VolumeTrackedLarge;
+                data::warm(&if is_large { repository.join("index") } else { repository })?;
                 let before = bytes_below(&bench.repository(name))?;
                 let mut sample = this.measured(bench, bench.backup_tracked(name, Kind::Volume, &source)?)?;
                 sample.stored = bytes_below(&bench.repository(name))?.saturating_sub(before);
                 Ok(Some(sample))
             })?;
+            let seconds = reflink::system_seconds(&source)?;
+            results.system.entry(self.row.to_string()).or_default().push(seconds);
+            results.save()?;
         }
         Ok(())
     }

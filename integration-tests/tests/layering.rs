@@ -10,7 +10,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// Crates by layer, lowest first. A crate may depend on crates of lower layers, and on those of its own layer that are
 /// named in [`SAME_LAYER`].
 const LAYERS: &[&[&str]] = &[
-    &["job-model", "vault-format", "schedule", "file-clones"],
+    &["job-model", "vault-format", "schedule", "file-clones", "process-memory"],
     &["job-events", "telemetry"],
     &["driver-api", "job-bus", "state-store", "service-host"],
     &[

@@ -33,6 +33,7 @@ use crate::render::Output;
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
+    process_memory::give_large_buffers_back();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

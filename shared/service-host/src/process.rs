@@ -78,6 +78,7 @@ pub fn main<S: Service>() -> ExitCode {
 /// exit. Takes over signals, panics and the global subscriber: once per process.
 #[must_use]
 pub fn run_service<S: Service>(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    process_memory::give_large_buffers_back();
     let args = match Args::command().name(S::NAME).try_get_matches_from(args).and_then(|m| Args::from_arg_matches(&m)) {
         Ok(args) => args,
         Err(error) => {
