@@ -176,11 +176,11 @@ struct NodeJson<'a> {
     kind: Cow<'a, str>,
     #[serde(default)]
     mode: u32,
-    #[serde(borrow)]
+    #[serde(borrow, default = "unknown_time")]
     mtime: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default = "unknown_time")]
     atime: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default = "unknown_time")]
     ctime: Cow<'a, str>,
     #[serde(default)]
     uid: u32,
@@ -206,6 +206,12 @@ struct NodeJson<'a> {
     device: u64,
     content: Option<Vec<Id>>,
     subtree: Option<Id>,
+}
+
+/// Go's zero time, which restic takes where a file says none: rustic knows no times of the directories above what it
+/// captures.
+fn unknown_time<'a>() -> Cow<'a, str> {
+    Cow::Borrowed("0001-01-01T00:00:00Z")
 }
 
 #[derive(Deserialize)]

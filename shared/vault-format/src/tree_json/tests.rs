@@ -56,6 +56,17 @@ fn names_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
+fn an_entry_without_times_has_the_time_that_restic_takes_for_it() {
+    // A directory above what rustic 0.11.4 has captured.
+    let json =
+        format!(r#"{{"nodes":[{{"name":"tmp","type":"dir","mode":493,"content":null,"subtree":"{:064}"}}]}}"#, 7);
+    let tree = decode_tree(json.as_bytes()).unwrap();
+    let time: Timestamp = "0001-01-01T00:00:00Z".parse().unwrap();
+    assert_eq!([tree.nodes[0].mtime, tree.nodes[0].atime, tree.nodes[0].ctime], [time; 3]);
+    assert_eq!(tree.nodes[0].mode, 0o755);
+}
+
+#[test]
 fn an_entry_that_stands_twice_is_refused() {
     let mut tree = Tree { nodes: vec![node(b"a", NodeKind::Fifo), node(b"a", NodeKind::Socket)] };
     assert!(encode_tree(&mut tree).unwrap_err().to_string().contains("twice"));
