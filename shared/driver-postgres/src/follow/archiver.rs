@@ -106,8 +106,10 @@ impl Setup<'_> {
             ));
         }
         if !archive_command.contains(PUSH) {
+            // Variables before the program and what follows it may hold secrets, which must not get into messages.
+            let program = archive_command.split_whitespace().find(|word| !word.contains('=')).unwrap_or_default();
             return Err(format!(
-                "`archive_command` is `{archive_command}`; set it to `{PUSH} %p %f DIRECTORY` at the server and reload its \
+                "`archive_command` runs `{program}`; set it to `{PUSH} %p %f DIRECTORY` at the server and reload its \
                  configuration"
             ));
         }
@@ -140,13 +142,15 @@ mod tests {
     fn a_server_that_does_not_archive_to_us_says_setting_value_and_mend() {
         assert_eq!(GOOD.judge(), Ok(()));
         assert_eq!(GOOD.notice(), None);
+        let with_secret = Setup { archive_command: "KEY=hidden s3cp %p", ..GOOD }.judge().unwrap_err();
+        assert!(with_secret.contains("`s3cp`") && !with_secret.contains("hidden"), "{with_secret}");
         assert_eq!(Setup { archive_mode: "always", is_standby: true, ..GOOD }.judge(), Ok(()));
         for (setup, words) in [
             (Setup { wal_level: "minimal", ..GOOD }, ["`wal_level`", "`minimal`", "restart"]),
             (Setup { archive_mode: "off", ..GOOD }, ["`archive_mode`", "`off`", "restart"]),
             (Setup { is_standby: true, ..GOOD }, ["`archive_mode`", "`on`", "`always`"]),
             (Setup { archive_library: "basic_archive", ..GOOD }, ["`archive_library`", "`basic_archive`", "empty it"]),
-            (Setup { archive_command: "cp %p /srv/%f", ..GOOD }, ["`archive_command`", "`cp %p /srv/%f`", "reload"]),
+            (Setup { archive_command: "cp %p /srv/%f", ..GOOD }, ["`archive_command`", "`cp`", "reload"]),
             (Setup { archive_command: "", ..GOOD }, ["`archive_command`", "``", "holdfast-wal push %p %f DIRECTORY"]),
         ] {
             let problem = setup.judge().unwrap_err();
