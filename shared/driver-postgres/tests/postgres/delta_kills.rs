@@ -81,6 +81,17 @@ impl Control for Fate {
     fn advance(&self, _difference: Progress) {}
 }
 
+/// Kills this process some time after the target is no cluster any more: rarely does a look fall into that time.
+fn kill_when_half_way(target: PathBuf, after: Duration) {
+    std::thread::spawn(move || {
+        while target.join("global/pg_control").exists() {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        std::thread::sleep(after);
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+    });
+}
+
 #[test]
 #[ignore = "the body of a child process of the other test"]
 fn the_restore_of_a_test() {
@@ -89,17 +100,18 @@ fn the_restore_of_a_test() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let vault = MemoryVault::new();
     let point = point_of(&vault, &origin);
-    let fate = Fate {
-        looks: AtomicU64::new(0),
-        at: number("RESTORE_LOOKS"),
-        after: Duration::from_micros(number("RESTORE_MICROS").unwrap_or(0)),
-    };
+    let after = Duration::from_micros(number("RESTORE_MICROS").unwrap_or(0));
+    let at = number("RESTORE_LOOKS");
+    if at.is_none() && number("RESTORE_MICROS").is_some() {
+        kill_when_half_way(target.clone(), after);
+    }
+    let fate = Fate { looks: AtomicU64::new(0), at, after };
     restore_over(&point, &target, &fate).unwrap();
     fs::write(std::env::var_os("RESTORE_COUNTED").unwrap(), fate.looks.into_inner().to_string()).unwrap();
 }
 
 /// Restores in a process of its own. Whether it came to its end; otherwise it was killed.
-fn restore_in_a_process(scene: &Scene, target: &Path, fate: Option<(u64, u64)>) -> bool {
+fn restore_in_a_process(scene: &Scene, target: &Path, fate: Option<(Option<u64>, u64)>) -> bool {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "delta_kills::the_restore_of_a_test", "--ignored", "--nocapture"])
@@ -108,7 +120,10 @@ fn restore_in_a_process(scene: &Scene, target: &Path, fate: Option<(u64, u64)>) 
         .env("RESTORE_COUNTED", scene.cluster.place.path("counted"))
         .stdout(Stdio::null());
     if let Some((looks, micros)) = fate {
-        command.env("RESTORE_LOOKS", looks.to_string()).env("RESTORE_MICROS", micros.to_string());
+        command.env("RESTORE_MICROS", micros.to_string());
+        if let Some(looks) = looks {
+            command.env("RESTORE_LOOKS", looks.to_string());
+        }
     }
     let status = command.status().unwrap();
     let is_killed = status.signal() == Some(9);
@@ -179,8 +194,14 @@ fn a_restore_over_old_data_that_is_killed_leaves_the_old_or_nothing_to_start_and
         // Once or twice: the one that goes on is killed too.
         for _ in 0..random.random_range(1..=2) {
             // Most of the first half only looks at what is there.
-            let fate = (random.random_range(looks * 2 / 5..=looks), random.random_range(0..3000));
-            let about = format!("seed {seed}, round {round}, killed {} µs after look {} of {looks}", fate.1, fate.0);
+            let look = (random.random_bool(0.5)).then(|| random.random_range(looks * 2 / 5..=looks));
+            let fate = (look, random.random_range(0..3000));
+            let about = match fate {
+                (Some(look), micros) => {
+                    format!("seed {seed}, round {round}, killed {micros} µs after look {look} of {looks}")
+                }
+                (None, micros) => format!("seed {seed}, round {round}, killed {micros} µs after it was half way"),
+            };
             if restore_in_a_process(&scene, &target, Some(fate)) {
                 continue;
             }
