@@ -9,6 +9,7 @@ mod left;
 mod metadata;
 mod patch;
 mod place;
+mod runs;
 mod target;
 
 use std::collections::{HashMap, HashSet};

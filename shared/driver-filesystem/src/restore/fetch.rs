@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use driver_api::{BlobSpan, ContentRequest, ContentSink, DriverError, Uncached, reserve};
+use driver_api::{BlobSpan, ContentRequest, ContentSink, DriverError, ReadError, Uncached, reserve};
 use job_model::Progress;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::Work;
 use super::decide::Action;
 use super::metadata::Subject;
+use super::runs::{GATHERED_BYTES_MAX, Runs};
 use super::target::open_beneath;
 use crate::content::Content;
 use crate::extents::{Extent, within};
@@ -231,9 +232,11 @@ impl Work<'_> {
         let mut requests = requests.into_inner();
         requests.sort_by_key(|request| request.file);
         let files = batch.iter().map(|_| Mutex::new(None)).collect();
-        let sink = Sink { work: self, batch, files, open: AtomicUsize::new(0), holders: Mutex::default() };
+        let (open, runs) = (AtomicUsize::new(0), Runs::default());
+        let sink = Sink { work: self, batch, files, open, holders: Mutex::default(), runs };
         if !requests.is_empty() {
             self.request.reader.fetch(&requests, &sink, self.request.control)?;
+            sink.runs.finish().map_err(|error| DriverError::Read(ReadError::Sink(error)))?;
         }
         self.stop_if_told()
     }
@@ -318,6 +321,8 @@ struct Sink<'a, 'w> {
     open: AtomicUsize,
     /// Directories that files were made in last: packs hold the files of a directory together.
     holders: Mutex<HashMap<usize, Arc<OwnedFd>>>,
+    /// Small chunks on their way.
+    runs: Runs,
 }
 
 impl Sink<'_, '_> {
@@ -365,6 +370,8 @@ impl ContentSink for Sink<'_, '_> {
                 DriverError::Io { source, .. } => io::Error::new(source.kind(), error),
                 _ => io::Error::other(error),
             })?;
+        } else if bytes.len() <= GATHERED_BYTES_MAX && entry.data().is_none() {
+            self.runs.write_at(file, || self.file(file), offset, bytes)?;
         } else {
             let file = self.file(file)?;
             write_sparse(&file, offset, bytes, entry.data())?;

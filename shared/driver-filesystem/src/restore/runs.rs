@@ -1,0 +1,174 @@
+//! Small chunks that follow each other in a file are written at once: past the page cache every write waits for the disk, and
+//! a database's chunks are no longer than a few pages.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, ThreadId};
+
+use driver_api::Uncached;
+use parking_lot::Mutex;
+
+/// Longest chunk that is gathered; longer ones are written as they come.
+pub(super) const GATHERED_BYTES_MAX: usize = 64 << 10;
+/// Bytes that are written at once.
+const RUN_BYTES: usize = 1 << 20;
+/// Runs of so many bytes are written past the page cache; of shorter ones the disk would take longer than the processor.
+const UNCACHED_BYTES_MIN: usize = 64 << 10;
+/// The run begins at a page in memory, so that it can go to the disk as it lies.
+const PAGE_BYTES: usize = 4096;
+
+/// What each thread has gathered.
+#[derive(Default)]
+pub(super) struct Runs {
+    by_thread: Mutex<HashMap<ThreadId, Run>>,
+}
+
+/// Bytes of one file, without a gap.
+#[derive(Default)]
+struct Run {
+    /// The number of the file among those that are restored, and the file; none while there is nothing to write.
+    file: Option<(usize, Arc<Uncached>)>,
+    /// Where in the file it begins.
+    offset: u64,
+    buffer: Vec<u8>,
+    /// Where in the buffer it begins.
+    start: usize,
+    length: usize,
+}
+
+impl Runs {
+    /// Takes a chunk of at most [`GATHERED_BYTES_MAX`] bytes. The file is asked for only where it is another one than before.
+    pub(super) fn write_at(
+        &self,
+        number: usize,
+        open: impl FnOnce() -> io::Result<Arc<Uncached>>,
+        offset: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let thread = thread::current().id();
+        let mut run = self.by_thread.lock().remove(&thread).unwrap_or_default();
+        if !run.goes_on(number, offset, bytes.len()) {
+            run.write()?;
+            run.begin(number, open()?, offset);
+        }
+        run.add(bytes);
+        self.by_thread.lock().insert(thread, run);
+        Ok(())
+    }
+
+    /// Writes what is left, when no thread writes any more.
+    pub(super) fn finish(self) -> io::Result<()> {
+        self.by_thread.into_inner().into_values().try_for_each(|mut run| run.write())
+    }
+}
+
+impl Run {
+    fn goes_on(&self, number: usize, offset: u64, length: usize) -> bool {
+        self.file.as_ref().is_some_and(|(gathered, _)| *gathered == number)
+            && self.offset + self.length as u64 == offset
+            && self.length + length <= RUN_BYTES
+    }
+
+    fn begin(&mut self, number: usize, file: Arc<Uncached>, offset: u64) {
+        if self.buffer.is_empty() {
+            self.buffer.resize(RUN_BYTES + PAGE_BYTES, 0);
+            self.start = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+        }
+        self.file = Some((number, file));
+        self.offset = offset;
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.buffer[self.start + self.length..][..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let Some((_, file)) = self.file.take() else { return Ok(()) };
+        let bytes = &self.buffer[self.start..self.start + std::mem::take(&mut self.length)];
+        if bytes.len() < UNCACHED_BYTES_MIN {
+            std::os::unix::fs::FileExt::write_all_at(file.file(), bytes, self.offset)
+        } else {
+            file.write_all_at(bytes, self.offset)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A file, and what it holds after these chunks (number of the file, offset, length, byte), with how often one was opened.
+    fn written(chunks: &[(usize, u64, usize, u8)]) -> (Vec<Vec<u8>>, usize) {
+        let make = || Arc::new(Uncached::new(tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap()));
+        let files = [make(), make()];
+        let opened = Cell::new(0);
+        let runs = Runs::default();
+        for &(number, offset, length, byte) in chunks {
+            let open = || {
+                opened.set(opened.get() + 1);
+                Ok(Arc::clone(&files[number]))
+            };
+            runs.write_at(number, open, offset, &vec![byte; length]).unwrap();
+        }
+        runs.finish().unwrap();
+        let content = files.iter().map(|file| {
+            let mut content = vec![0; file.file().metadata().unwrap().len() as usize];
+            std::os::unix::fs::FileExt::read_exact_at(file.file(), &mut content, 0).unwrap();
+            content
+        });
+        (content.collect(), opened.get())
+    }
+
+    #[test]
+    fn chunks_in_a_row_are_one_write_and_all_of_them_are_there() {
+        let chunks: Vec<_> = (0..100_u8).map(|at| (0, u64::from(at) * 8192, 8192, at + 1)).collect();
+        let (content, opened) = written(&chunks);
+        assert_eq!(opened, 1);
+        let expected: Vec<u8> = (0..100_u8).flat_map(|at| vec![at + 1; 8192]).collect();
+        assert_eq!(content[0], expected);
+    }
+
+    #[test]
+    fn what_does_not_follow_begins_anew_in_whichever_file() {
+        let (content, opened) = written(&[(0, 8192, 8192, 1), (1, 16384, 100, 2), (1, 16484, 100, 3), (0, 0, 8192, 4)]);
+        assert_eq!(opened, 3);
+        assert_eq!(content[0], [vec![4; 8192], vec![1; 8192]].concat());
+        assert_eq!(content[1], [vec![0; 16384], vec![2; 100], vec![3; 100]].concat());
+    }
+
+    #[test]
+    fn a_run_is_no_longer_than_its_buffer() {
+        let length = GATHERED_BYTES_MAX - 1;
+        let chunks: Vec<_> = (0..40).map(|at| (0, at * length as u64, length, at as u8 + 1)).collect();
+        let (content, opened) = written(&chunks);
+        assert_eq!(opened, 3);
+        assert!(content[0].chunks(length).zip(1_u8..).all(|(chunk, byte)| chunk.iter().all(|found| *found == byte)));
+        assert_eq!(content[0].len(), 40 * length);
+    }
+
+    #[test]
+    fn threads_gather_each_for_itself() {
+        let file = Arc::new(Uncached::new(tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap()));
+        let runs = Runs::default();
+        thread::scope(|scope| {
+            for part in 0..4_u64 {
+                let (runs, file) = (&runs, &file);
+                scope.spawn(move || {
+                    for at in 0..50 {
+                        let offset = (part * 50 + at) * 4096;
+                        runs.write_at(0, || Ok(Arc::clone(file)), offset, &[part as u8 + 1; 4096]).unwrap();
+                    }
+                });
+            }
+        });
+        runs.finish().unwrap();
+        let mut content = vec![0; 4 * 50 * 4096];
+        std::os::unix::fs::FileExt::read_exact_at(file.file(), &mut content, 0).unwrap();
+        let expected: Vec<u8> = (1..=4).flat_map(|byte| vec![byte; 50 * 4096]).collect();
+        assert_eq!(content, expected);
+    }
+}
