@@ -1,5 +1,6 @@
 //! Reads a volume, but for its holes and what the parent has, with several threads.
 
+mod ahead;
 mod extent;
 mod incremental;
 mod trees;

@@ -1,6 +1,10 @@
 //! What a capture reads.
 
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+
+use rustix::fs::Advice;
 
 use crate::volume::Volume;
 
@@ -20,6 +24,9 @@ pub trait Source: Sync {
     /// # Errors
     /// The system's.
     fn data_from(&self, offset: u64) -> std::io::Result<Option<(u64, u64)>>;
+
+    /// Soon this range is asked for. Where that can be used it is read now, while the caller does something else.
+    fn will_read(&self, _range: Range<u64>) {}
 }
 
 impl Source for Volume {
@@ -33,6 +40,12 @@ impl Source for Volume {
 
     fn data_from(&self, offset: u64) -> std::io::Result<Option<(u64, u64)>> {
         Ok(Self::data_from(self, offset)?)
+    }
+
+    fn will_read(&self, range: Range<u64>) {
+        let length = NonZeroU64::new(range.end.saturating_sub(range.start));
+        // It is read all the same when the system does not take the hint.
+        let _ = rustix::fs::fadvise(&self.file, range.start, length, Advice::WillNeed);
     }
 }
 

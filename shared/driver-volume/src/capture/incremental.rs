@@ -9,6 +9,7 @@ use job_model::Progress;
 use parking_lot::Mutex;
 use vault_format::{Id, Node, NodeKind};
 
+use super::ahead::Ahead;
 use super::extent::{Before, Extents};
 use super::trees;
 use crate::layout::{EXTENT_BYTES, GROUP_BYTES, LEVEL_BYTES, offset_of};
@@ -171,7 +172,9 @@ impl Work<'_> {
         })?;
         let mut jobs = jobs.into_inner();
         jobs.sort_by_key(|(offset, _)| *offset);
+        let ahead = Ahead::new(self.extents.source, self.changed_in(&within(open)));
         queue::for_each(threads, control, &jobs, |(offset, was)| {
+            ahead.reach(*offset);
             let changed = self.changed_in(&(*offset..offset + EXTENT_BYTES));
             let before = match was.as_ref().map(|node| &node.kind) {
                 Some(NodeKind::File { content, size }) if self.is_cut_alike(*offset, *size) => {
@@ -216,6 +219,12 @@ impl Work<'_> {
             _ => false,
         }
     }
+}
+
+/// From the first of these groups to the end of the last one.
+fn within(groups: &[Opened]) -> Range<u64> {
+    let end = groups.last().map_or(0, |(offset, _)| offset.saturating_add(GROUP_BYTES));
+    groups.first().map_or(0, |(offset, _)| *offset)..end
 }
 
 fn subtree(node: &Node) -> Result<Id, DriverError> {
