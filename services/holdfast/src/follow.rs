@@ -110,7 +110,11 @@ impl Bar {
         }
         self.bar.set_length(progress.bytes_total.unwrap_or_default());
         self.bar.set_position(progress.bytes_done);
-        self.bar.set_message(format!("{} new {}", job_state(job.state), bytes(progress.bytes_new)));
+        let state = job_state(job.state);
+        self.bar.set_message(match progress.waits_for {
+            Some(waits_for) => format!("{state} waits for {waits_for}"),
+            None => format!("{state} new {}", bytes(progress.bytes_new)),
+        });
     }
 
     fn end(&self) {

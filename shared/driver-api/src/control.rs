@@ -8,7 +8,7 @@ pub trait Control: Send + Sync {
     /// effect and at least once for every few megabytes.
     fn is_stopped(&self) -> bool;
 
-    /// Adds to the counts. Only the differences are given.
+    /// Adds to the counts. Only the differences are given; what the work waits for is said anew each time.
     fn advance(&self, difference: Progress);
 }
 

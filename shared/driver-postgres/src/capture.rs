@@ -1,11 +1,13 @@
 //! Physical captures: of a data directory at rest, of a running server's files, and over the replication protocol.
 
+mod checkpoint;
 mod files;
 mod incremental;
 mod label;
 mod manifest;
 mod offline;
 mod online;
+mod pace;
 mod pages;
 mod stream;
 mod tree;
@@ -21,11 +23,12 @@ use crate::facts::PhysicalFacts;
 use crate::server::{Location, Method};
 use crate::settings::{DamagePolicy, PostgresSettings};
 use crate::{page, selection};
+use pace::Pace;
 use pages::{Damage, ReadAgain};
 
 pub(crate) use files::attributes as attributes_of;
 
-pub(crate) use offline::is_running;
+pub(crate) use offline::{is_running, is_served};
 pub(crate) use tree::{Attributes, TreeBuilder};
 
 /// Captures whatever the location names.
@@ -60,6 +63,8 @@ pub(crate) struct Store<'a> {
     request: &'a CaptureRequest<'a>,
     tree: Mutex<TreeBuilder>,
     damage: Damage,
+    /// How fast files are read.
+    pace: Pace,
     /// Whether pages have checksums that are to be looked at.
     checks_pages: bool,
     /// Pages changed at or after this position are not judged.
@@ -67,8 +72,20 @@ pub(crate) struct Store<'a> {
 }
 
 impl<'a> Store<'a> {
-    pub(crate) fn new(request: &'a CaptureRequest<'a>, checks_pages: bool, since: u64) -> Self {
-        Self { request, tree: Mutex::default(), damage: Damage::default(), checks_pages, since: AtomicU64::new(since) }
+    pub(crate) fn new(
+        request: &'a CaptureRequest<'a>,
+        settings: &PostgresSettings,
+        checks_pages: bool,
+        since: u64,
+    ) -> Self {
+        Self {
+            request,
+            tree: Mutex::default(),
+            damage: Damage::default(),
+            pace: Pace::new(settings.read_bytes_per_second_max),
+            checks_pages,
+            since: AtomicU64::new(since),
+        }
     }
 
     pub(crate) fn stop_if_told(&self) -> Result<(), DriverError> {

@@ -4,6 +4,7 @@
 //! the two copy modes that the replication commands use.
 
 mod auth;
+mod cancel;
 mod rows;
 mod socket;
 mod tls;
@@ -77,6 +78,8 @@ pub struct Connection {
     output: BytesMut,
     parameters: BTreeMap<String, String>,
     notices: Vec<String>,
+    /// What the server wants to hear before it gives up what it does for this connection.
+    key: Option<cancel::Key>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -99,6 +102,7 @@ impl Connection {
             output: BytesMut::new(),
             parameters: BTreeMap::new(),
             notices: Vec::new(),
+            key: None,
         };
         connection.socket.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(PgError::Broken)?;
         let mut parameters = vec![
@@ -156,10 +160,20 @@ impl Connection {
     /// [`PgError::Server`] when the server refuses; the connection can be used further.
     pub fn query(&mut self, sql: &str) -> Result<Rows, PgError> {
         self.send(sql)?;
+        let first = self.next();
+        self.rows_from(first)
+    }
+
+    /// The rows of a command that was sent, and of whose answer the first part is at hand; else as [`Self::query`].
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub fn rows_from(&mut self, first: Result<Event, PgError>) -> Result<Rows, PgError> {
         let mut rows = Rows::default();
         let mut refused = None;
+        let mut event = first;
         loop {
-            match self.next() {
+            match event {
                 Ok(Event::Columns(columns)) => rows = Rows::new(columns),
                 Ok(Event::Row(row)) => rows.push(row),
                 Ok(Event::Ready) => return refused.map_or(Ok(rows), Err),
@@ -171,6 +185,7 @@ impl Connection {
                 Err(error @ PgError::Server(_)) => refused = Some(error),
                 Err(error) => return Err(error),
             }
+            event = self.next();
         }
     }
 

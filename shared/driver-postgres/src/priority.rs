@@ -67,7 +67,9 @@ impl Priority {
             Self::Low => (CLASS_BEST_EFFORT, LOWEST_LEVEL),
             Self::Idle => (CLASS_IDLE, 0),
         };
-        rustix::process::setpriority_process(None, NICE)?;
+        // A worker that gives way more already stays so.
+        let nice = NICE.max(rustix::process::getpriority_process(None)?);
+        rustix::process::setpriority_process(None, nice)?;
         if self == Self::Idle {
             let parameters = libc::sched_param { sched_priority: 0 };
             // SAFETY: the call reads the parameters; 0 is the calling thread.

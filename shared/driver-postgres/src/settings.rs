@@ -20,6 +20,22 @@ pub enum DamagePolicy {
     Fail,
 }
 
+/// How a server is asked to begin a backup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checkpoint {
+    /// With a checkpoint as fast as its disk can: the capture begins at once, and how long it takes does not depend on the
+    /// server's settings.
+    #[default]
+    Fast,
+    /// With one that is spread over the time that the server gives its own (`checkpoint_timeout` times
+    /// `checkpoint_completion_target`, 4.5 minutes unless set): what else writes there does not feel it, the capture waits.
+    Spread,
+}
+
+/// Fewest bytes a second that captures can be held to, and most: what the replication protocol takes.
+const READ_BYTES_PER_SECOND: std::ops::RangeInclusive<u64> = (32 << 10)..=(1 << 30);
+
 /// `[postgres]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +60,12 @@ pub struct PostgresSettings {
     /// What captures of a server on this machine, and the compression of its log, leave to the server: `idle` takes the
     /// processors and the disk when nobody else wants them, `low` a tenth of them at least, `normal` an equal share.
     pub beside_server: Priority,
+    /// How a server is asked to begin a backup: `fast` or `spread`.
+    pub checkpoint: Checkpoint,
+    /// Most bytes that a capture reads of a server's files in a second, from 32768 (32 KiB) to 1073741824 (1 GiB); as fast as it
+    /// can unless given. Rows are counted, and dumps are made, by queries, which it does not hold back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_bytes_per_second_max: Option<u64>,
     /// Whether rows are counted at each capture, so that restore tests can compare.
     pub count_rows: bool,
     /// Larger tables are counted in a sample of about so many bytes.
@@ -66,6 +88,8 @@ impl Default for PostgresSettings {
             run_as: "postgres".to_owned(),
             on_damaged_page: DamagePolicy::Partial,
             beside_server: Priority::Idle,
+            checkpoint: Checkpoint::Fast,
+            read_bytes_per_second_max: None,
             count_rows: true,
             count_bytes_max: 256 << 20,
             start_timeout_seconds: 3600,
@@ -102,6 +126,13 @@ impl PostgresSettings {
         }
         if self.wal_helper.as_ref().is_some_and(|helper| !helper.is_absolute()) {
             return wrong("wal_helper", "name an absolute path");
+        }
+        if let Some(bytes) = self.read_bytes_per_second_max.filter(|bytes| !READ_BYTES_PER_SECOND.contains(bytes)) {
+            let mend = format!(
+                "{bytes} is no rate that a server takes; write 32768 (32 KiB) to 1073741824 (1 GiB), or leave it out to read as fast \
+                 as it goes"
+            );
+            return wrong("read_bytes_per_second_max", &mend);
         }
         if self.start_timeout_seconds == 0 {
             return wrong("start_timeout_seconds", "give servers at least a second");
@@ -148,6 +179,22 @@ impl PostgresSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_that_the_server_would_not_take_is_refused_by_name() {
+        let with = |bytes| PostgresSettings { read_bytes_per_second_max: Some(bytes), ..PostgresSettings::default() };
+        for right in [32 << 10, 50_000_000, 1 << 30] {
+            assert_eq!(with(right).validate(), Ok(()), "{right}");
+        }
+        for bad in [0, (32 << 10) - 1, (1 << 30) + 1] {
+            let (key, mend) = with(bad).validate().unwrap_err();
+            assert_eq!(key, "postgres.read_bytes_per_second_max");
+            assert!(
+                mend.contains(&format!("{bad} is")) && mend.contains("32768") && mend.contains("1073741824"),
+                "{mend}"
+            );
+        }
+    }
 
     #[test]
     fn a_server_has_an_archive_of_its_own_or_is_told_that_none_is_named() {

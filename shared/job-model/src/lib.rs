@@ -44,7 +44,7 @@ pub use matching::{
     protected_resource_conditions_hold, selection_takes, selection_takes_with, wildcard_matches,
 };
 pub use plan::{AdvancedBackupSetting, BackupPlan, BackupRule, CopyAction, Generations, Lifecycle, plan_version_id};
-pub use progress::Progress;
+pub use progress::{Progress, WaitsFor};
 pub use recency::{Recency, recency_by_vault};
 pub use recovery_point::{
     CaptureSummary, ChangeMethod, Consistency, ExceptionKind, ReadException, RecoveryPoint, RecoveryPointKind,

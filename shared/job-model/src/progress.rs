@@ -1,5 +1,7 @@
 //! How far a job is.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,4 +23,24 @@ pub struct Progress {
     pub items_total: Option<u64>,
     /// Entries dealt with.
     pub items_done: u64,
+    /// What nothing can be done before; none while the work gets on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<WaitsFor>,
+}
+
+/// What a job may have to wait for that is not its own work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitsFor {
+    /// The server that is captured brings its changed pages to its disk before the backup begins. With
+    /// `postgres.checkpoint = "spread"` it takes its time.
+    Checkpoint,
+}
+
+impl fmt::Display for WaitsFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Checkpoint => "the server's checkpoint",
+        })
+    }
 }

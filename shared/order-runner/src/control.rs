@@ -111,7 +111,8 @@ impl AttemptControl {
         }
     }
 
-    /// Adds to the counts. Totals that are given replace those known.
+    /// Adds to the counts. Totals that are given replace those known. What the work waits for is what was said last: whoever
+    /// counts gets on.
     pub fn advance(&self, difference: Progress) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.bytes_total = difference.bytes_total.or(progress.bytes_total);
@@ -121,6 +122,7 @@ impl AttemptControl {
         progress.bytes_new = progress.bytes_new.saturating_add(difference.bytes_new);
         progress.bytes_stored = progress.bytes_stored.saturating_add(difference.bytes_stored);
         progress.items_done = progress.items_done.saturating_add(difference.items_done);
+        progress.waits_for = difference.waits_for;
     }
 
     /// The counts so far.
@@ -172,5 +174,15 @@ mod tests {
         let progress = control.progress();
         assert_eq!((progress.bytes_total, progress.bytes_done, progress.bytes_stored), (Some(100), 15, 2));
         assert_eq!(progress.items_done, 1);
+    }
+
+    #[test]
+    fn work_that_counts_does_not_wait_any_more() {
+        let control = AttemptControl::unleased();
+        let waits_for = Some(job_model::WaitsFor::Checkpoint);
+        control.advance(Progress { waits_for, ..Progress::default() });
+        assert_eq!(control.progress().waits_for, waits_for);
+        control.advance(Progress { bytes_done: 5, ..Progress::default() });
+        assert_eq!(control.progress(), Progress { bytes_done: 5, ..Progress::default() });
     }
 }

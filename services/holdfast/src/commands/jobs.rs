@@ -116,9 +116,10 @@ fn line_of_fact(envelope: &Envelope, fact: &Fact) -> String {
     match fact {
         Fact::JobChanged(changed) => line_of_job(&Job { ended_at: Some(envelope.time), ..changed.job.clone() }),
         Fact::AttemptProgressed(p) => format!(
-            "{} job {} {} of {} done, {} new, {} stored",
+            "{} job {}{} {} of {} done, {} new, {} stored",
             moment(envelope.time),
             p.attempt.job_id,
+            p.progress.waits_for.map_or_else(String::new, |waits_for| format!(" waits for {waits_for},")),
             bytes(p.progress.bytes_done),
             p.progress.bytes_total.map_or_else(|| "?".to_owned(), bytes),
             bytes(p.progress.bytes_new),

@@ -93,6 +93,7 @@ pub(crate) fn job_detail(job: &Job) -> String {
         ),
     );
     sheet.line("items", count(job.progress.items_done));
+    sheet.some("waits for", job.progress.waits_for.filter(|_| !job.state.is_terminal()).map(|it| it.to_string()));
     sheet.some("phases", phases(&job.phases));
     sheet.some("trace", job.traceparent.as_deref().and_then(trace_id));
     sheet.text

@@ -79,6 +79,11 @@ fn a_job_shows_its_bytes_its_phases_and_its_trace() {
     .unwrap();
     assert_eq!(short_name(&job.resource), "home");
     insta::assert_snapshot!("one_job", job_detail(&job));
+    let mut waiting = job.clone();
+    waiting.progress.waits_for = Some(job_model::WaitsFor::Checkpoint);
+    assert!(!job_detail(&waiting).contains("waits for"), "a job that has ended waits for nothing");
+    waiting.state = job_model::JobState::Running;
+    assert!(job_detail(&waiting).contains("the server's checkpoint"), "{}", job_detail(&waiting));
     insta::assert_snapshot!("list_of_jobs", jobs(std::slice::from_ref(&job)));
 }
 

@@ -168,6 +168,8 @@ fn read_one(store: &Store<'_>, listed: &Listed, is_live: bool) -> Result<Option<
     let step = buffer.len().next_multiple_of(chunk_bytes);
     buffer.resize(step, 0);
     loop {
+        let left = listed.bytes.saturating_sub(bytes).max(PAGE_BYTES as u64);
+        store.pace.wait(left.min(step as u64), store.request.control)?;
         let filled = fill(&mut file, &mut buffer).map_err(failed)?;
         if filled == 0 {
             break;

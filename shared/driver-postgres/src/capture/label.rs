@@ -10,12 +10,12 @@ use job_model::{FailureCode, Progress};
 use super::files::{self, Listed};
 use super::manifest::{self, WalRange};
 use super::online::{self, Online};
-use super::{Attributes, Store};
+use super::{Attributes, Store, checkpoint};
 use crate::connection::{Connection, Mode};
 use crate::error::PgError;
 use crate::io_error;
 use crate::server::LogFrom;
-use crate::settings::PostgresSettings;
+use crate::settings::{Checkpoint, PostgresSettings};
 use crate::wal::{Lsn, SegmentSize};
 
 pub(super) fn run(
@@ -31,7 +31,11 @@ pub(super) fn run(
     // Asked only for what the server does not have any more; whoever follows it says when the directory is not known.
     let archive = settings.archive_dir(&location.profile).ok().filter(|_| location.log == LogFrom::Archive);
     // The connection must stay open until the backup has ended: the server gives it up when its session ends.
-    let start: Lsn = online.queries.query("SELECT pg_backup_start('holdfast', fast => true)")?.parse(0, 0)?;
+    let fast = settings.checkpoint == Checkpoint::Fast;
+    online.queries.send(&format!("SELECT pg_backup_start('holdfast', fast => {fast})"))?;
+    let (server, credentials) = (&location.server, &online.credentials);
+    let first = checkpoint::wait(&mut online.queries, server, credentials, store.request.control)?;
+    let start: Lsn = online.queries.rows_from(first)?.parse(0, 0)?;
     store.since.store(start.0, Ordering::Relaxed);
     let mut listing = files::list(data)?;
     let control = take_control_file(&mut listing.files);
@@ -97,7 +101,8 @@ fn keep_log(online: &Online<'_>) -> Result<Option<Connection>, PgError> {
     let name = format!("holdfast_backup_{pid}_{:x}", unique ^ i64::from(online.location.server.port));
     match connection.query(&format!("CREATE_REPLICATION_SLOT {name} TEMPORARY PHYSICAL RESERVE_WAL")) {
         Ok(_) => Ok(Some(connection)),
-        Err(error) if error.sql_state() == Some("53400") => {
+        // None is free, or the server may have none at all.
+        Err(error) if matches!(error.sql_state(), Some("53400" | "55000")) => {
             tracing::warn!("no slot is free; a long backup may outlive the log it began in");
             Ok(None)
         }

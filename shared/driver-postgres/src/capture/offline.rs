@@ -32,7 +32,7 @@ pub(super) fn run(settings: &PostgresSettings, request: &CaptureRequest<'_>) -> 
         ..Progress::default()
     });
     let has_checksums = control.has_checksums()?;
-    let store = Store::new(request, has_checksums, u64::MAX);
+    let store = Store::new(request, settings, has_checksums, u64::MAX);
     for (path, attributes) in &listing.directories {
         store.directory(path, *attributes);
     }
@@ -126,9 +126,20 @@ fn open(settings: &PostgresSettings, location: &str) -> Result<AtRest, DriverErr
 
 /// Whether a process that is alive holds the directory.
 pub(crate) fn is_running(data: &Path) -> bool {
-    let Ok(text) = std::fs::read_to_string(data.join("postmaster.pid")) else { return false };
-    let pid = text.lines().next().and_then(|line| line.trim().parse::<u32>().ok());
-    pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists())
+    holder(data).is_some_and(|process| process.exists())
+}
+
+/// Whether moreover that process is a server: after a restart of the machine any program may have its number.
+pub(crate) fn is_served(data: &Path) -> bool {
+    let name = holder(data).and_then(|process| std::fs::read_to_string(process.join("comm")).ok());
+    name.is_some_and(|name| name.contains("postgres") || name.contains("postmaster"))
+}
+
+/// Where the process shows that the directory's lock names, if it is alive.
+fn holder(data: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let pid: u32 = text.lines().next()?.trim().parse().ok()?;
+    Some(PathBuf::from(format!("/proc/{pid}")))
 }
 
 fn running(location: &str) -> DriverError {

@@ -68,10 +68,10 @@ fn capture(
         (_, local) => local,
     };
     // Pages of a server without checksums cannot be judged.
-    let store = Store::new(request, online.facts.data_checksums, 0);
+    let store = Store::new(request, settings, online.facts.data_checksums, 0);
     let mut reading = Reading::live(ChangeMethod::FullRead);
     if location.method != Method::Files && online.summarizes_wal && request.parent.is_some() {
-        match stream::begin_incremental(request, &mut online)? {
+        match stream::begin_incremental(settings, request, &mut online)? {
             Ok(begun) => {
                 reading.method = ChangeMethod::LogSummary;
                 online.facts.source = Source::Stream;
@@ -86,7 +86,7 @@ fn capture(
     match local {
         Some(data) => label::run(settings, store, online, &data, reading),
         None => {
-            let begun = stream::begin_full(&mut online)?;
+            let begun = stream::begin_full(settings, request, &mut online)?;
             stream::run(settings, store, online, begun, reading)
         }
     }

@@ -16,12 +16,12 @@ use jiff::Timestamp;
 use job_model::Progress;
 use parking_lot::Mutex;
 
-use super::Store;
 use super::files::ReadFile;
 use super::incremental::{self, Base, Header};
 use super::manifest;
 use super::online::{self, Online};
 use super::tree::Attributes;
+use super::{Store, checkpoint};
 use crate::census::Taker;
 use crate::connection::{Connection, Event, Mode};
 use crate::error::PgError;
@@ -49,19 +49,33 @@ pub(super) struct Begun<'a> {
     base: Option<Base<'a>>,
 }
 
-/// The pages' checksums are judged here: the server would end the backup for one that is wrong.
-const BACKUP: &str = "LABEL 'holdfast', PROGRESS, CHECKPOINT 'fast', WAL, WAIT false, MANIFEST 'yes', \
-     MANIFEST_CHECKSUMS 'CRC32C', VERIFY_CHECKSUMS false";
+/// What is asked for. The pages' checksums are judged here: the server would end the backup for one that is wrong.
+fn wanted(settings: &PostgresSettings) -> String {
+    let checkpoint = settings.checkpoint.word();
+    // The server counts in KiB.
+    let rate = settings.read_bytes_per_second_max.map(|bytes| format!(", MAX_RATE {}", bytes >> 10));
+    format!(
+        "LABEL 'holdfast', PROGRESS, CHECKPOINT '{checkpoint}', WAL, WAIT false, MANIFEST 'yes', \
+         MANIFEST_CHECKSUMS 'CRC32C', VERIFY_CHECKSUMS false{}",
+        rate.unwrap_or_default()
+    )
+}
 
 /// Asks for a backup of everything.
-pub(super) fn begin_full<'a>(online: &mut Online<'_>) -> Result<Begun<'a>, DriverError> {
+pub(super) fn begin_full<'a>(
+    settings: &PostgresSettings,
+    request: &CaptureRequest<'_>,
+    online: &mut Online<'_>,
+) -> Result<Begun<'a>, DriverError> {
     let mut stream = connect(online)?;
-    stream.send(&format!("BASE_BACKUP ({BACKUP})"))?;
-    Ok(Begun { start: begin(&mut stream)?, stream, base: None })
+    stream.send(&format!("BASE_BACKUP ({})", wanted(settings)))?;
+    let first = checkpoint::wait(&mut stream, &online.location.server, &online.credentials, request.control)??;
+    Ok(Begun { start: begin(&mut stream, first)?, stream, base: None })
 }
 
 /// Asks for a backup of what changed since the parent, or says why there is none.
 pub(super) fn begin_incremental<'a>(
+    settings: &PostgresSettings,
     request: &CaptureRequest<'a>,
     online: &mut Online<'_>,
 ) -> Result<Result<Begun<'a>, String>, DriverError> {
@@ -70,11 +84,14 @@ pub(super) fn begin_incremental<'a>(
         Err(why) => return Ok(Err(why)),
     };
     let mut stream = connect(online)?;
-    let begun = stream
+    let sent = stream
         .upload("UPLOAD_MANIFEST", base.manifest.as_bytes())
-        .and_then(|()| stream.send(&format!("BASE_BACKUP (INCREMENTAL, {BACKUP})")))
-        .and_then(|()| begin(&mut stream));
-    match begun {
+        .and_then(|()| stream.send(&format!("BASE_BACKUP (INCREMENTAL, {})", wanted(settings))));
+    let first = match sent {
+        Ok(()) => checkpoint::wait(&mut stream, &online.location.server, &online.credentials, request.control)?,
+        Err(error) => Err(error),
+    };
+    match first.and_then(|first| begin(&mut stream, first)) {
         Ok(start) => Ok(Ok(Begun { stream, start, base: Some(base) })),
         // A summary is missing, or the server has another history by now.
         Err(PgError::Server(error)) => Ok(Err(error.to_string())),
@@ -181,10 +198,11 @@ struct Start {
 }
 
 /// The two results before the data: where the log must be replayed from, and the tablespaces with their sizes in KiB.
-fn begin(stream: &mut Connection) -> Result<Start, PgError> {
+fn begin(stream: &mut Connection, first: Event) -> Result<Start, PgError> {
     let (mut lsn, mut bytes) = (None, 0_u64);
+    let mut event = first;
     loop {
-        match stream.next()? {
+        match event {
             Event::Row(row) => match lsn {
                 None => lsn = row.first().and_then(|text| text.as_deref()?.parse().ok()),
                 Some(_) => {
@@ -196,6 +214,7 @@ fn begin(stream: &mut Connection) -> Result<Start, PgError> {
             Event::Ready => return Err(PgError::Unexpected { problem: "the server sent no backup".to_owned() }),
             _ => {}
         }
+        event = stream.next()?;
     }
     let lsn = lsn.ok_or_else(|| PgError::Unexpected { problem: "the server named no start".to_owned() })?;
     Ok(Start { lsn, bytes })

@@ -7,6 +7,7 @@ use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::cancel::Key;
 use super::{Connection, Incoming};
 use crate::error::PgError;
 use crate::server::Credentials;
@@ -38,7 +39,7 @@ pub(super) fn authenticate(connection: &mut Connection, credentials: &Credential
                 }
                 scram(connection, credentials)?;
             }
-            Message::BackendKeyData(_) => {}
+            Message::BackendKeyData(body) => connection.key = Some(Key::of(&body)),
             Message::ReadyForQuery(_) => return Ok(()),
             Message::AuthenticationGss | Message::AuthenticationSspi | Message::AuthenticationKerberosV5 => {
                 return Err(unsupported("the server asks for Kerberos"));

@@ -7,6 +7,7 @@ mod cluster;
 mod conformance;
 mod delta_kills;
 mod deltas;
+mod gentle;
 mod incremental;
 mod logical;
 mod points;
