@@ -111,14 +111,18 @@ pub(crate) fn bin_dir(settings: &PostgresSettings, facts: &PhysicalFacts) -> Res
     })
 }
 
+fn running(target: &Path) -> DriverError {
+    DriverError::Service {
+        code: FailureCode::TargetExists,
+        problem: format!("a server runs on `{}`; stop it, or choose another target", target.display()),
+        source: None,
+    }
+}
+
 /// Refuses a directory that is in use, or of another version.
 fn judge_target(target: &Path, facts: &PhysicalFacts) -> Result<(), DriverError> {
     if is_running(target) {
-        return Err(DriverError::Service {
-            code: FailureCode::TargetExists,
-            problem: format!("a server runs on `{}`; stop it, or choose another target", target.display()),
-            source: None,
-        });
+        return Err(running(target));
     }
     let found = match std::fs::read_to_string(target.join("PG_VERSION")) {
         Ok(found) => found,
@@ -150,5 +154,8 @@ fn write_mark(target: &Path, mark: &str, user: &User) -> Result<(), DriverError>
     let path = target.join(MARK);
     let failed = |error| io_error("write", path.display().to_string(), error);
     std::fs::write(&path, format!("{mark}\n")).map_err(failed)?;
-    server::give(&path, user).map_err(failed)
+    server::give(&path, user).map_err(failed)?;
+    // An empty one after a power cut would make the directory somebody else's.
+    std::fs::File::open(&path).and_then(|file| file.sync_all()).map_err(failed)?;
+    std::fs::File::open(target).and_then(|directory| directory.sync_all()).map_err(failed)
 }

@@ -7,12 +7,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use driver_api::{DriverError, RestoreRequest, Restored, StreamSource};
+use driver_api::{Driver as _, DriverError, RestoreRequest, Restored, StreamSource};
 use driver_filesystem::FilesystemDriver;
 use jiff::{SignedDuration, Timestamp};
 use job_model::{FailureCode, PhaseTiming};
 
-use super::{CONTROL_FILE, bin_dir, judge_target, notes, read_mark, server, unsynced, write_mark};
+use super::{CONTROL_FILE, bin_dir, judge_target, notes, read_mark, running, server, unsynced, write_mark};
 use crate::archive::{Recovery, recovery_settings, serve, settle_archive};
 use crate::control_data::ControlData;
 use crate::error::PgError;
@@ -76,9 +76,12 @@ pub(crate) fn run(
     let mark = format!("{} {}", request.reader.root().to_hex(), forward.plan.target);
     let failed = |action| move |error| io_error(action, data.display().to_string(), error);
     let mut is_there = read_mark(data).as_deref() == Some(&mark);
-    if is_there && unsynced::is_lost(data).map_err(failed("look into"))? && !crate::capture::is_running(data) {
+    if is_there && unsynced::is_lost(data).map_err(failed("look into"))? {
+        if crate::capture::is_served(data) {
+            return Err(running(data));
+        }
         tracing::warn!(data = %data.display(), "the machine went down during the replay, which begins anew");
-        fs::remove_dir_all(data).map_err(failed("remove what a power cut left of"))?;
+        remove_lost(request).map_err(failed("remove what a power cut left of"))?;
         is_there = false;
     }
     let mut restored = if is_there {
@@ -117,6 +120,25 @@ pub(crate) fn run(
     }
     restored.findings.append(&mut notes(&facts, &options));
     Ok(restored)
+}
+
+/// Removes a directory that is worth nothing. Its name goes first: half of a directory could not be told from somebody's own,
+/// and what lies where a restore builds its target is made right by the next attempt.
+fn remove_lost(request: &RestoreRequest<'_>) -> io::Result<()> {
+    let aside = FilesystemDriver.staging(request);
+    match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    match fs::rename(request.target, &aside) {
+        Ok(()) => {
+            fail::fail_point!("restore::before_lost_removal");
+            fs::remove_dir_all(&aside)
+        }
+        // A mount has no other name.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => fs::remove_dir_all(request.target),
+        Err(error) => Err(error),
+    }
 }
 
 /// Up to where a restored data directory was rolled forward; none for one that is as it was captured.

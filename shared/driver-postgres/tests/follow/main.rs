@@ -14,6 +14,7 @@ mod archive_crashes;
 mod archived;
 mod cost;
 mod failover;
+mod power_cut;
 mod proof;
 mod refusals;
 mod restored;
