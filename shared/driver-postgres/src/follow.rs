@@ -16,6 +16,7 @@ mod claim;
 mod collect;
 mod elsewhere;
 mod error;
+mod judge;
 mod origin;
 mod receive;
 mod run;

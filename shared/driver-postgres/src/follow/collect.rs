@@ -19,13 +19,14 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::beat::Pulse;
+use super::judge::Judge;
 use super::receive::{Acknowledged, Incoming};
 use super::shelf::{Shelf, Step, history_within, next_step};
 use super::{FollowError, Follower};
 use crate::archive::SegmentHeader;
 use crate::ledger::{self, NewHistory};
 use crate::timeline::History;
-use crate::wal::{Lsn, Segment, SegmentSize};
+use crate::wal::{Lsn, Segment, SegmentSize, WalDamage};
 
 /// How often to look into the directory when there was nothing to take.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -46,6 +47,8 @@ pub(super) struct Collector<'a> {
     pub(super) histories: BTreeMap<u32, History>,
     /// The segment to take; none while nothing was ever taken.
     pub(super) wanted: Option<Segment>,
+    /// What was read of the files so far.
+    pub(super) judge: Judge,
     pub(super) found: Found,
 }
 
@@ -150,9 +153,10 @@ impl Collector<'_> {
     }
 
     /// Hands over what a file has of a segment. False: time to go.
-    fn send_file(&self, segment: Segment, name: &str, until: Lsn, server_end: Lsn) -> Result<bool, FollowError> {
+    fn send_file(&mut self, segment: Segment, name: &str, until: Lsn, server_end: Lsn) -> Result<bool, FollowError> {
         let path = self.directory.join(name);
         let file = self.open(segment, &path)?;
+        self.judge(segment, &path, &file, until)?;
         let archived =
             file.metadata().and_then(|metadata| metadata.modified()).map_err(FollowError::spool("look at", &path))?;
         let sent_at = Timestamp::try_from(archived).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -175,6 +179,20 @@ impl Collector<'_> {
             at = end;
         }
         Ok(true)
+    }
+
+    /// Refuses a file with a record that is not what its checksum says.
+    fn judge(&mut self, segment: Segment, path: &Path, file: &File, until: Lsn) -> Result<(), FollowError> {
+        let scanner = self.judge.scanner(segment, self.size, self.follower.store)?;
+        let judged = self.judge.judge(scanner, file, until).map_err(FollowError::spool("read", path))?;
+        judged.map_err(|WalDamage { at, problem }| {
+            let begins = if at < segment.start(self.size) { ", in a record that begins in the segment before" } else { "" };
+            let problem = format!(
+                "it is damaged at {at}{begins}: {problem}. Nothing of it was taken; bring the segment again, for example from \
+                 the server's `pg_wal` or a standby's, or remove it, which is a gap"
+            );
+            refused(path, problem)
+        })
     }
 
     /// Opens a segment's file, if it is one of this cluster and this place.

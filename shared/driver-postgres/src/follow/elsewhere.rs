@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::FollowError;
 use super::beat::Pulse;
 use super::collect::{Collector, Found};
+use super::judge::Judge;
 use super::origin::first_wanted;
 use super::receive::{Acknowledged, Incoming};
 use super::run::{Hole, Life};
@@ -77,6 +78,7 @@ impl<'a> Life<'a> {
             pulse,
             histories: self.known.iter().map(|history| (history.timeline, history.clone())).collect(),
             wanted: first_wanted(self.server.size, self.tail.timeline, self.tail.end),
+            judge: Judge::default(),
             found: Found::default(),
         }
     }

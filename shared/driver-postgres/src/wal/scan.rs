@@ -59,6 +59,7 @@ pub struct WalDamage {
 }
 
 /// A record that has begun.
+#[derive(Clone)]
 struct Open {
     start: Lsn,
     total: u32,
@@ -69,6 +70,7 @@ struct Open {
     checksum: u32,
 }
 
+#[derive(Clone)]
 enum State {
     /// Between records.
     Idle,
@@ -80,11 +82,14 @@ enum State {
 }
 
 /// Takes a log in order, in pieces of any length.
+#[derive(Clone)]
 pub struct WalScanner {
     size: SegmentSize,
     position: u64,
     header: Vec<u8>,
     state: State,
+    /// Whether a page that is not of its place is damaged, and not one that was never reached.
+    whole_pages: bool,
 }
 
 impl std::fmt::Debug for WalScanner {
@@ -99,7 +104,15 @@ impl WalScanner {
     pub fn new(size: SegmentSize, start: Lsn) -> Self {
         // In the middle of a page nothing tells where a record begins; the next page does.
         let state = if start.0.is_multiple_of(PAGE) { State::Idle } else { State::EndOfPage };
-        Self { size, position: start.0, header: Vec::new(), state }
+        Self { size, position: start.0, header: Vec::new(), state, whole_pages: false }
+    }
+
+    /// The same for what comes of segments that are through: each page says where it belongs, or is empty because the
+    /// segment was left early.
+    #[must_use]
+    pub const fn of_whole_pages(mut self) -> Self {
+        self.whole_pages = true;
+        self
     }
 
     /// Up to where it has read.
@@ -115,7 +128,7 @@ impl WalScanner {
     pub fn feed(&mut self, mut bytes: &[u8], tell: &mut dyn FnMut(Mark)) -> Result<(), WalDamage> {
         while !bytes.is_empty() {
             let taken = if self.in_header() {
-                self.take_header(bytes)
+                self.take_header(bytes)?
             } else {
                 let rest_of_page = (PAGE - self.position % PAGE) as usize;
                 self.take_content(&bytes[..bytes.len().min(rest_of_page)], tell)?
@@ -130,27 +143,30 @@ impl WalScanner {
         self.position.is_multiple_of(PAGE) || !self.header.is_empty()
     }
 
-    fn take_header(&mut self, bytes: &[u8]) -> usize {
+    fn take_header(&mut self, bytes: &[u8]) -> Result<usize, WalDamage> {
         let page = self.position - self.header.len() as u64;
         let length = if page.is_multiple_of(self.size.bytes()) { LONG_HEADER } else { SHORT_HEADER };
         let taken = bytes.len().min(length - self.header.len());
         self.header.extend_from_slice(&bytes[..taken]);
         if self.header.len() == length {
             let header = std::mem::take(&mut self.header);
-            self.begin_page(page, &header);
+            self.begin_page(page, &header)?;
         }
-        taken
+        Ok(taken)
     }
 
-    fn begin_page(&mut self, page: u64, header: &[u8]) {
+    fn begin_page(&mut self, page: u64, header: &[u8]) -> Result<(), WalDamage> {
         let magic = u16_at(header, 0);
         let info = u16_at(header, 2);
         let address = u64_at(header, 8);
         let rest = u32_at(header, 16);
         let before = std::mem::replace(&mut self.state, State::EndOfPage);
         if magic == 0 || address != page {
+            if self.whole_pages && header.iter().any(|byte| *byte != 0) {
+                return Err(WalDamage { at: Lsn(page), problem: "a page does not say that it belongs there" });
+            }
             // Never written, or of an earlier life of the file.
-            return;
+            return Ok(());
         }
         self.state = if info & FIRST_IS_CONTINUED == 0 {
             // A record that was open was given up when the server crashed.
@@ -161,6 +177,7 @@ impl WalScanner {
                 _ => State::Passing(align(u64::from(rest))),
             }
         };
+        Ok(())
     }
 
     fn take_content(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Mark)) -> Result<usize, WalDamage> {
@@ -412,6 +429,23 @@ mod tests {
         log.bytes.resize(segment, 0);
         log.commit(2);
         assert_eq!(marks(&log, 0, 1000).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_page_that_is_not_of_its_place_is_noticed_where_all_were_written() {
+        let mut log = sample();
+        let feed = |log: &Log| {
+            let mut scanner = WalScanner::new(SegmentSize::DEFAULT, Lsn(log.start)).of_whole_pages();
+            scanner.feed(&log.bytes, &mut |_| {})
+        };
+        assert_eq!(feed(&log), Ok(()));
+        // The address of the second page.
+        log.bytes[PAGE as usize + 9] ^= 0x40;
+        assert_eq!(feed(&log).unwrap_err().at, Lsn(log.start + PAGE));
+        let mut switched = Log::new(0);
+        switched.commit(1);
+        switched.bytes.resize(SegmentSize::DEFAULT.bytes() as usize, 0);
+        assert_eq!(feed(&switched), Ok(()), "what a switch leaves is empty");
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn a_missing_segment_is_a_gap_and_one_that_comes_late_stays_and_is_told() {
 }
 
 /// Tries once to follow; it must fail.
-fn refused(archived: &Archived, epoch: u64, slot: &str) -> (FollowError, String) {
+pub(crate) fn refused(archived: &Archived, epoch: u64, slot: &str) -> (FollowError, String) {
     let place = archived.scene.place.path();
     let store = archived.scene.vault.follow(subject(), epoch, &NoControl).unwrap();
     let mut settings = FollowSettings::new(

@@ -13,6 +13,7 @@ mod archive;
 mod archive_crashes;
 mod archived;
 mod cost;
+mod damaged;
 mod failover;
 mod power_cut;
 mod proof;
