@@ -10,7 +10,7 @@ use crate::facts::PhysicalFacts;
 use crate::timeline::History;
 use crate::wal::{Lsn, Mark, MarkKind, Segment, SegmentSize};
 
-pub use plan::{Plan, Refusal, Retirement, Target, plan, retire};
+pub use plan::{Plan, Refusal, Target, log_needed_from, plan, retire};
 
 /// A base backup, as far as a restore of its log needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

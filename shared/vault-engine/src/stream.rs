@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use vault_format::{Id, decode_unpacked, encode_short_lived};
 
 use crate::error::chain;
+use crate::vault::snapshot_path;
 use crate::{
     DESCRIPTION_SCHEMA, RecoveryPointDescription, SnapshotInput, SnapshotSummary, StoreError, Vault, VaultError,
     read_description, recovery_point_tag, snapshot_root,
@@ -133,7 +134,7 @@ impl Vault {
         let sequence = parts.state.as_ref().and_then(number_of).map_or(0, |(_, sequence)| sequence);
         *stream.state.lock() = Numbered { snapshot: parts.state.map(|snapshot| snapshot.id), sequence };
         for id in parts.replaced {
-            self.forget(id)?;
+            self.forget_replaced(id)?;
         }
         for (found, path) in stream.reader.claims()? {
             if found < epoch {
@@ -141,6 +142,14 @@ impl Vault {
             }
         }
         Ok(stream)
+    }
+
+    /// Removes a state that a newer one has replaced. What protects a continuous recovery point keeps its newest state, which
+    /// has all of the log that any of its full captures needs, and it keeps these.
+    fn forget_replaced(&self, state: Id) -> Result<(), VaultError> {
+        let _lock = self.lock()?;
+        self.store().delete(&snapshot_path(state)).map_err(|error| error.when("remove a state that was replaced"))?;
+        self.store().settle().map_err(|error| error.when("remove a state that was replaced"))
     }
 
     /// Removes what a stream left outside of snapshots, when its recovery point is deleted.
@@ -339,7 +348,7 @@ impl StreamStore for Stream<'_> {
         state.sequence = sequence;
         if let Some(before) = before {
             self.refuse_if_superseded()?;
-            vault.forget(before)?;
+            vault.forget_replaced(before)?;
         }
         Ok(StreamCommitted { snapshot_id: committed.snapshot_id, tree_id: committed.tree_id })
     }

@@ -11,7 +11,7 @@ use driver_postgres::facts::PhysicalFacts;
 use driver_postgres::follow::FollowStatus;
 use driver_postgres::ledger::{self, LedgerError, Stored};
 use driver_postgres::wal::{Lsn, SegmentSize};
-use driver_postgres::window::{Base, Interval, intervals, retire};
+use driver_postgres::window::{Base, Interval, intervals, log_needed_from, retire};
 use jiff::SignedDuration;
 use job_bus::uptime;
 use job_events::LogFollowed;
@@ -187,19 +187,24 @@ impl<'a> Keeper<'a> {
             return Ok(Vec::new());
         };
         let keep = SignedDuration::from_hours(24 * i64::from(days));
-        let retirement = retire(bases, self.voice.following.tools.clock.now(), keep);
-        for id in &retirement.bases {
+        let mut gone = Vec::new();
+        for id in retire(bases, self.voice.following.tools.clock.now(), keep) {
             if self.control.is_stopped() {
-                return Ok(Vec::new());
+                break;
             }
-            if let Ok(snapshot) = id.parse::<Id>() {
-                self.vault.forget(snapshot)?;
-                tracing::info!(resource = %self.voice.follow.resource, %snapshot, "a full capture is needed no more");
+            let Ok(snapshot) = id.parse::<Id>() else { continue };
+            match self.vault.forget(snapshot) {
+                Ok(_) => {}
+                // It stays as long as something protects it, and so does what is newer.
+                Err(VaultError::Protected { .. }) => break,
+                Err(error) => return Err(error.into()),
             }
+            tracing::info!(resource = %self.voice.follow.resource, %snapshot, "a full capture is needed no more");
+            gone.push(id);
         }
-        bases.retain(|base| !retirement.bases.contains(&base.id));
-        self.known().keep_from = retirement.keep_from;
-        Ok(retirement.bases)
+        bases.retain(|base| !gone.contains(&base.id));
+        self.known().keep_from = log_needed_from(bases);
+        Ok(gone)
     }
 
     fn measure(&self, status: &FollowStatus) {

@@ -188,19 +188,16 @@ fn window_in_words(window: &[Interval]) -> String {
     text
 }
 
-/// What retention takes away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Retirement {
-    /// Base backups that no instant of the window needs.
-    pub bases: Vec<String>,
-    /// The log below is needed by no base backup that stays; none while there is no base backup.
-    pub keep_from: Option<Lsn>,
+/// From where the log is needed by any of these base backups; none where there is none.
+#[must_use]
+pub fn log_needed_from(bases: &[Base]) -> Option<Lsn> {
+    bases.iter().map(|base| base.start).min()
 }
 
-/// Decides what is needed no more to restore any instant of the last `keep`. The newest base backup always stays, and so
-/// does the newest one that ended before the window, from which its first instants are restored.
+/// Decides which base backups no instant of the last `keep` needs, the oldest first. The newest one always stays, and so does
+/// the newest one that ended before the window, from which its first instants are restored.
 #[must_use]
-pub fn retire(bases: &[Base], now: Timestamp, keep: SignedDuration) -> Retirement {
+pub fn retire(bases: &[Base], now: Timestamp, keep: SignedDuration) -> Vec<String> {
     let horizon = now - keep;
     let newest = bases.iter().max_by_key(|base| base.stop);
     let first_needed = bases
@@ -208,7 +205,8 @@ pub fn retire(bases: &[Base], now: Timestamp, keep: SignedDuration) -> Retiremen
         .filter(|base| base.stopped_at <= horizon)
         .max_by_key(|base| base.stop)
         .or_else(|| bases.iter().min_by_key(|base| base.stop));
-    let (Some(newest), Some(first)) = (newest, first_needed) else { return Retirement::default() };
-    let gone = bases.iter().filter(|base| base.stop < first.stop && base.id != newest.id);
-    Retirement { bases: gone.map(|base| base.id.clone()).collect(), keep_from: Some(first.start) }
+    let (Some(newest), Some(first)) = (newest, first_needed) else { return Vec::new() };
+    let mut gone: Vec<&Base> = bases.iter().filter(|base| base.stop < first.stop && base.id != newest.id).collect();
+    gone.sort_by_key(|base| base.stop);
+    gone.into_iter().map(|base| base.id.clone()).collect()
 }

@@ -133,12 +133,17 @@ fn a_named_point_must_be_met_first() {
 fn retention_keeps_the_base_that_the_first_instant_needs() {
     let bases = [base("a", 3, 0), base("b", 4, 100), base("c", 5, 200), base("d", 6, 300)];
     let retired = |now, keep| retire(&bases, second(now), jiff::SignedDuration::from_secs(keep));
-    assert_eq!(retired(350, 100).bases, ["a", "b"]);
-    assert_eq!(retired(350, 100).keep_from, Some(lsn(5, 40)));
-    assert_eq!(retired(10_000, 100).bases, ["a", "b", "c"]);
-    assert_eq!(retired(350, 1_000).bases, Vec::<String>::new());
-    assert_eq!(retired(350, 1_000).keep_from, Some(lsn(3, 40)));
-    assert_eq!(retire(&[], second(0), jiff::SignedDuration::ZERO), Retirement::default());
+    assert_eq!(retired(350, 100), ["a", "b"]);
+    assert_eq!(retired(10_000, 100), ["a", "b", "c"]);
+    assert_eq!(retired(350, 1_000), Vec::<String>::new());
+    assert_eq!(retire(&[], second(0), jiff::SignedDuration::ZERO), Vec::<String>::new());
+}
+
+#[test]
+fn the_log_is_needed_from_the_first_base_backup_that_is_there() {
+    let bases = [base("d", 6, 300), base("b", 4, 100), base("c", 5, 200)];
+    assert_eq!(log_needed_from(&bases), Some(lsn(4, 40)));
+    assert_eq!(log_needed_from(&[]), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use driver_api::{Chunking, NoControl, PieceSpan, StreamContent, StreamSource as _, StreamStore as _};
 use jiff::Timestamp;
 use job_model::{RecoveryPointId, ResourceType};
-use vault_engine::{Stream, StreamSubject, Vault, VaultError, recovery_point_tag};
+use vault_engine::{KeepEntry, Stream, StreamSubject, Vault, VaultError, VaultLockEntry, recovery_point_tag};
 use vault_format::{Node, NodeKind, Tree};
 
 use crate::support::Workshop;
@@ -111,6 +111,34 @@ fn each_state_replaces_the_one_before() {
     next.append(span(0, 10), &[1; 10]).unwrap();
     workshop.restic_agrees("v");
     workshop.rustic_agrees("v");
+}
+
+#[test]
+fn a_stream_goes_on_in_a_vault_that_protects_it_and_only_its_newest_state_cannot_be_deleted() {
+    let workshop = Workshop::new();
+    let vault = workshop.create("v");
+    let lock = VaultLockEntry { min_retention_days: Some(7), ..VaultLockEntry::default() };
+    vault.protect(&KeepEntry::Lock(lock)).unwrap();
+    vault.protect(&KeepEntry::Hold { hold: "case".to_owned(), recovery_points: [id()].into() }).unwrap();
+    let stream = follow(&vault, 1).unwrap();
+    for text in ["one", "two", "three"] {
+        commit(&stream, text).unwrap();
+    }
+    let of_it = || vault.stream_parts(id()).unwrap();
+    assert_eq!(of_it().replaced, []);
+    // A follower that died between the new state and the end of the old one.
+    let newest = of_it().state.unwrap();
+    let path = |name: String| workshop.path("v").join("snapshots").join(name);
+    let kept = std::fs::read(path(newest.id.to_hex())).unwrap();
+    commit(&stream, "four").unwrap();
+    std::fs::write(path(newest.id.to_hex()), kept).unwrap();
+    assert_eq!(of_it().replaced, [newest.id]);
+    let next = follow(&vault, 2).unwrap();
+    assert_eq!(of_it().replaced, []);
+    commit(&next, "five").unwrap();
+    assert_eq!(facts(&vault).unwrap(), serde_json::json!({ "text": "five", "before": "four" }));
+    let newest = of_it().state.unwrap();
+    assert!(matches!(vault.forget(newest.id), Err(VaultError::Protected { .. })));
 }
 
 #[test]
