@@ -48,6 +48,8 @@ pub struct Options {
     pub s3: Option<S3Options>,
     /// The role of the PostgreSQL credential profile `test`; windows are reported every second then.
     pub postgres_role: Option<String>,
+    /// Where the server of that profile archives its log to.
+    pub postgres_archive: Option<PathBuf>,
     /// The process of QEMU of the profile `vm`.
     pub qemu: Option<QemuOptions>,
 }
@@ -170,6 +172,9 @@ impl Installation {
         if let Some(role) = self.options.postgres_role.as_ref().filter(|_| logs_in) {
             writeln!(text, "[postgres.profiles.test]\nuser = {role:?}\nssl_mode = \"disable\"")?;
             if instance.service == Service::SnapshotWorker {
+                if let Some(archive) = &self.options.postgres_archive {
+                    writeln!(text, "archive_dir = {archive:?}")?;
+                }
                 writeln!(text, "[follow]\nreport_seconds = 1")?;
             }
         }
