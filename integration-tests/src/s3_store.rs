@@ -1,9 +1,12 @@
 //! An S3 server over a directory, in this process: `s3s-fs` on loopback.
 
+mod locking;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -17,6 +20,9 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::locking::{Buckets, Locks};
+pub use self::locking::{Locking, ObjectLock};
+
 /// In what a server differs from S3, or a bucket from the usual one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
@@ -24,6 +30,8 @@ pub struct Manner {
     pub ignores_conditions: bool,
     /// It refuses uploads without a checksum, as S3 does for a bucket that locks what it gets.
     pub demands_checksums: bool,
+    /// Whether it locks objects.
+    pub locking: Locking,
 }
 
 /// Something that happens once, before a listing of what has this prefix is answered.
@@ -33,6 +41,8 @@ type Interlude = (String, Box<dyn FnOnce() + Send>);
 pub struct S3Store {
     address: SocketAddr,
     interlude: Arc<Mutex<Option<Interlude>>>,
+    root: PathBuf,
+    locks: Arc<Mutex<Locks>>,
     task: JoinHandle<()>,
 }
 
@@ -56,7 +66,8 @@ impl S3Store {
         manner: Manner,
     ) -> io::Result<Self> {
         let files = s3s_fs::FileSystem::new(root).map_err(|e| io::Error::other(format!("{e:?}")))?;
-        let mut service = S3ServiceBuilder::new(files);
+        let locks: Arc<Mutex<Locks>> = Arc::default();
+        let mut service = S3ServiceBuilder::new(Buckets::new(files, root, manner, Arc::clone(&locks)));
         service.set_auth(SimpleAuth::from_single(access_key.to_owned(), secret_key.to_owned()));
         let interlude = Arc::default();
         service.set_access(OnlyTheKey { manner, interlude: Arc::clone(&interlude) });
@@ -74,7 +85,54 @@ impl S3Store {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self { address, interlude, task })
+        Ok(Self { address, interlude, root: root.to_owned(), locks, task })
+    }
+
+    /// The locks on current versions, by `bucket/key`.
+    #[must_use]
+    pub fn locks(&self) -> BTreeMap<String, ObjectLock> {
+        self.with_locks(|locks| locks.current().clone())
+    }
+
+    /// How many requests about object lock there were.
+    #[must_use]
+    pub fn lock_requests(&self) -> u64 {
+        self.with_locks(|locks| locks.requests())
+    }
+
+    /// Grants so many more requests to lock an object, and refuses those that come then; none for no limit.
+    pub fn grant_locks(&self, requests: Option<u64>) {
+        self.with_locks(|locks| locks.grant(requests));
+    }
+
+    /// Answers so many more requests about object lock with `SlowDown`.
+    pub fn slow_locks_down(&self, requests: u64) {
+        self.with_locks(|locks| locks.fail(requests));
+    }
+
+    /// Sets or takes away the lock of `bucket/key`, as somebody can who may pass over locks.
+    pub fn set_lock(&self, object: &str, lock: Option<ObjectLock>) {
+        self.with_locks(|locks| locks.set(object, lock));
+    }
+
+    /// Deletes every object of every bucket, and for good what is not locked.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn empty(&self) -> io::Result<()> {
+        self.with_locks(|locks| locks.empty(&self.root))
+    }
+
+    /// Brings back the newest locked version of what was deleted or overwritten.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn bring_back(&self) -> io::Result<()> {
+        self.with_locks(|locks| locks.bring_back(&self.root))
+    }
+
+    fn with_locks<T>(&self, work: impl FnOnce(&mut Locks) -> T) -> T {
+        work(&mut self.locks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Has something happen, once, before the next listing of what has this prefix is answered: between two steps of a

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod damage;
+mod object_lock;
 mod referees;
 mod s3;
 mod trees;

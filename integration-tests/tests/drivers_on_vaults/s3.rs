@@ -20,19 +20,19 @@ use crate::workshop::{KEYS, Workshop, access, capture, check, copy, examine, res
 
 const ACCESS_KEY: &str = "access-key-of-the-test";
 const SECRET_KEY: &str = "secret-key-of-the-test";
-const BUCKET: &str = "vaults";
+pub(crate) const BUCKET: &str = "vaults";
 /// How long the profile lets requests be repeated.
 const RETRY_SECONDS: u64 = 2;
 /// How long it may take until a vault whose store is gone counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A workshop with a store and profiles for it.
-struct Remote {
-    workshop: Workshop,
+pub(crate) struct Remote {
+    pub(crate) workshop: Workshop,
     runtime: Runtime,
     address: SocketAddr,
     manner: Manner,
-    store: Option<S3Store>,
+    pub(crate) store: Option<S3Store>,
 }
 
 impl Remote {
@@ -40,7 +40,7 @@ impl Remote {
         Self::with(Manner::default())
     }
 
-    fn with(manner: Manner) -> Self {
+    pub(crate) fn with(manner: Manner) -> Self {
         let workshop = Workshop::new();
         fs::create_dir_all(workshop.path("buckets").join(BUCKET)).unwrap();
         fs::write(workshop.path("access"), format!("{ACCESS_KEY}\n")).unwrap();
@@ -94,7 +94,7 @@ impl Remote {
         self.store = Some(started.unwrap());
     }
 
-    fn vault(name: &str, key: &str) -> VaultAccess {
+    pub(crate) fn vault(name: &str, key: &str) -> VaultAccess {
         access(&format!("s3://{BUCKET}/{name}"), key)
     }
 
@@ -109,7 +109,7 @@ impl Remote {
     }
 }
 
-fn tree(place: &Path) {
+pub(crate) fn tree(place: &Path) {
     fs::create_dir_all(place.join("directory")).unwrap();
     fs::write(place.join("large"), noise(1, 5 << 20)).unwrap();
     for number in 0..40 {

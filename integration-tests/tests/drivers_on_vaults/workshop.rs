@@ -7,7 +7,7 @@ use driver_api::{
     CaptureRequest, Check, CheckRequest, Driver, DriverError, NoControl, ParentPoint, QuiesceOutcome, RestoreRequest,
     Restored, SnapshotReader, file_location,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use job_model::{OverwritePolicy, RecoveryPointId, VaultAccess};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -72,6 +72,12 @@ impl Workshop {
     pub(crate) fn open(&self, access: &VaultAccess) -> Result<Vault, VaultError> {
         Vault::open(access, &self.profiles, &surroundings())
     }
+
+    /// As a worker opens it whose clock is so many days behind.
+    pub(crate) fn open_days_ago(&self, access: &VaultAccess, days: i64) -> Vault {
+        let ago = SignedDuration::from_hours(24 * days);
+        Vault::open(access, &self.profiles, &Surroundings::new(move || now() - ago)).unwrap()
+    }
 }
 
 pub(crate) fn access(location: &str, key: &str) -> VaultAccess {
@@ -88,7 +94,7 @@ fn surroundings() -> Surroundings {
 }
 
 #[expect(clippy::disallowed_methods, reason = "restic and the kernel on the other side use the real clock")]
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 

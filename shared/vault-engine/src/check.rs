@@ -1,6 +1,7 @@
 //! Looks for damage: files, packs and, where asked to, every blob; and says which snapshots it touches.
 
 mod documents;
+mod locked;
 mod packs;
 mod scrub;
 mod trees;
@@ -58,6 +59,8 @@ pub enum CheckFindingKind {
     NoteDamaged,
     /// A piece of a stream cannot be used.
     PieceDamaged,
+    /// The store does not keep what a protected recovery point needs as it was told to, or refuses to.
+    LockShort,
 }
 
 /// One thing a check found.
@@ -92,6 +95,8 @@ pub struct CheckReport {
     pub packs_unreferenced: u64,
     /// Packs that a snapshot needs and no index named; they were named again, from their own headers.
     pub packs_named_again: u64,
+    /// Files whose lock in the store was set or prolonged, because protected recovery points need them.
+    pub files_locked: u64,
 }
 
 impl CheckReport {
@@ -117,10 +122,11 @@ impl CheckReport {
 
 /// Packs first, so that the walk through the snapshots knows what is lost.
 pub(crate) fn run(vault: &Vault, options: &CheckOptions<'_>) -> Result<CheckReport, VaultError> {
-    let _lock = vault.lock()?;
+    let lock = vault.lock()?;
     let index = vault.load_index()?;
     let reading = Reading { chosen: &|_| options.read_data, done: &|_, _| {}, control: options.control };
     let mut report = look(vault, index, &reading)?;
+    locked::renew(vault, &lock, options.control, &mut report)?;
     if options.read_data {
         documents::check_pieces(vault, options.control, &mut report)?;
     }

@@ -8,21 +8,27 @@
 //! allowed, nothing is deleted at all. Entries that vanish from the end are noticed by the snapshots: each says in a tag
 //! how many there were when it was written.
 
+mod retention;
 mod rules;
 
+use std::collections::HashSet;
+
+use driver_api::NoControl;
 use jiff::Timestamp;
 use job_model::RecoveryPointId;
 use serde::{Deserialize, Serialize};
 use vault_format::Id;
 
+pub(crate) use self::retention::{Retention, RetentionMode};
 pub use self::rules::{Hold, Keep, KeepEntry, KeepReason, VaultLockEntry};
 use crate::locks::Lock;
+use crate::retention::Pass;
 use crate::store::StoreError;
 use crate::vault::snapshot_path;
 use crate::{SnapshotListing, SnapshotSummary, Vault, VaultError, documents};
 
 /// Where the entries lie.
-const DIRECTORY: &str = "holdfast/keep";
+pub(crate) const DIRECTORY: &str = "holdfast/keep";
 /// Version of [`Document`].
 const SCHEMA: u32 = 1;
 /// Longest entry, in bytes.
@@ -56,13 +62,28 @@ impl Vault {
         Ok(self.read_keep()?.keep)
     }
 
-    /// Adds an entry; durable when it returns. The same protection once more changes nothing.
+    /// Adds an entry; durable when it returns. Where the store locks objects it keeps from then on what the recovery points
+    /// need that the entry protects. The same protection once more changes nothing.
     ///
     /// # Errors
     /// [`VaultError::KeepRefused`] when it would take protection away that cannot be taken away;
-    /// [`VaultError::KeepBroken`]; otherwise when the store fails.
+    /// [`VaultError::KeepBroken`]; otherwise when the store fails, or refuses to lock: the entry may stand then, and the same
+    /// once more locks what is missing.
     pub fn protect(&self, entry: &KeepEntry) -> Result<Keep, VaultError> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
+        let keep = self.add_entry(entry)?;
+        // After it, so that of this and a commit at the same time at least one sees the other.
+        if !matches!(entry, KeepEntry::Unlock | KeepEntry::Release { .. }) {
+            let leaving = HashSet::new();
+            self.retain_all(
+                &lock,
+                &Pass { leaving: &leaving, entry: Some(entry), sample: false, control: &NoControl },
+            )?;
+        }
+        Ok(keep)
+    }
+
+    fn add_entry(&self, entry: &KeepEntry) -> Result<Keep, VaultError> {
         loop {
             let Read { mut keep, last } = self.read_keep()?;
             self.refuse_when_rolled_back(&keep, &self.snapshots()?)?;

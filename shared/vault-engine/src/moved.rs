@@ -44,7 +44,7 @@ impl Vault {
     /// it here; otherwise when either store fails. Nothing is removed then.
     pub fn forget_moved(&self, moved: &MovedSnapshot<'_>) -> Result<bool, VaultError> {
         let lock = self.lock()?;
-        let _other_lock = moved.other.lock()?;
+        let other_lock = moved.other.lock()?;
         if self.repository_id() == moved.other.repository_id() {
             return Err(VaultError::Damaged {
                 what: "the move".to_owned(),
@@ -66,7 +66,10 @@ impl Vault {
         match self.refuse_protected(moved.snapshot, &lock) {
             Err(VaultError::Protected { reason: KeepReason::Lock { until }, .. }) => {
                 let kept = moved.other.keep()?.retained.get(&moved.recovery_point).is_some_and(|kept| *kept >= until);
-                if !kept {
+                if kept {
+                    // Whoever wrote that may have died before the store kept it.
+                    moved.other.retain_snapshot(moved.other_snapshot, &[], &other_lock, moved.control)?;
+                } else {
                     moved.other.protect(&KeepEntry::Retain { recovery_point: moved.recovery_point, until })?;
                 }
             }

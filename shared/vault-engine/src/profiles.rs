@@ -66,8 +66,29 @@ pub struct StoreProfile {
     /// unreachable; 180 when it is not set, at most 240: requests are signed for five minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_seconds: Option<u64>,
+    /// Whether the store's own object lock is used for what a vault's lock, a legal hold or a minimum retention keeps.
+    #[serde(skip_serializing_if = "ObjectLockUse::is_auto")]
+    pub object_lock: ObjectLockUse,
     /// Whether plain HTTP is allowed. Content is encrypted either way; names and sizes are not.
     pub allow_http: bool,
+}
+
+/// Whether a store's object lock is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectLockUse {
+    /// Where a bucket of S3 has it.
+    #[default]
+    Auto,
+    /// Never; the store is not asked either.
+    Off,
+}
+
+impl ObjectLockUse {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+    const fn is_auto(&self) -> bool {
+        matches!(self, Self::Auto)
+    }
 }
 
 impl Profiles {

@@ -1,6 +1,7 @@
 //! Where the files of a repository lie: a directory, a bucket, or memory for tests.
 
 mod local;
+mod object_lock;
 mod remote;
 
 use std::fmt;
@@ -12,8 +13,9 @@ use jiff::Timestamp;
 use job_model::FailureCode;
 use url::Url;
 
+pub(crate) use self::object_lock::ObjectLock;
 use crate::error::chain;
-use crate::profiles::StoreProfile;
+use crate::profiles::{ObjectLockUse, StoreProfile};
 use crate::{Profiles, VaultError};
 
 /// Why the store failed.
@@ -66,6 +68,26 @@ pub enum StoreError {
         #[source]
         source: Box<object_store::Error>,
     },
+    /// The store does not let us lock a file against removal, or say whether it locks.
+    #[error("the store refuses to {action} `{path}`: {problem}")]
+    LockRefused {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// The store's answer, and how to mend it.
+        problem: String,
+    },
+    /// Locking a file against removal failed, after repeated tries where those could help.
+    #[error("{action} `{path}` with the store's object lock: {problem}")]
+    LockFailed {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// The answer, or why there is none.
+        problem: String,
+    },
     /// The threads that talk to remote stores could not be started or died.
     #[error("remote stores cannot be reached from this process: {problem}")]
     Runtime {
@@ -92,6 +114,8 @@ impl StoreError {
                 _ if is_refused(source.as_ref()) => FailureCode::PermissionDenied,
                 _ => FailureCode::VaultUnreachable,
             },
+            Self::LockRefused { .. } => FailureCode::PermissionDenied,
+            Self::LockFailed { .. } => FailureCode::VaultUnreachable,
             Self::Runtime { .. } => FailureCode::Internal,
         }
     }
@@ -173,6 +197,11 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
         self.barrier()
     }
 
+    /// Its own lock on files, where it may have one that is to be used.
+    fn object_lock(&self) -> Option<&dyn ObjectLock> {
+        None
+    }
+
     /// Returns when everything written before it survives a power cut, whoever wrote it.
     fn barrier(&self) -> Result<(), StoreError>;
 }
@@ -201,7 +230,8 @@ pub(crate) fn open_store(location: &str, profile: &str, profiles: &Profiles) -> 
             let default = StoreProfile::default();
             let store = profiles.stores.get(profile).unwrap_or(&default);
             let retry_for = store.retry_for().map_err(bad)?;
-            remote::RemoteStore::by_url(&url, store.options(profile)?, retry_for)
+            let lock_as = (store.object_lock == ObjectLockUse::Auto).then_some(profile);
+            remote::RemoteStore::by_url(&url, store.options(profile)?, retry_for, lock_as)
                 .map(|store| Arc::new(store) as Arc<dyn Store>)
                 .map_err(bad)
         }

@@ -336,10 +336,25 @@ impl<'a> Writer<'a> {
         self.vault.store().settle().map_err(failed)?;
         // A prune that did not see the snapshot has replaced the index before this looks at it.
         if let Err(error) = self.vault.confirm(self.known.index(), &self.uploads.own(), snapshot.tree) {
-            self.vault.store().delete(&snapshot_path(id)).map_err(|error| error.when("take back the snapshot"))?;
+            self.take_back(id)?;
             return Err(error);
         }
-        Ok(id)
+        // What protects it may have been written meanwhile: whoever wrote that either sees the snapshot, or is seen here.
+        let own = self.uploads.own().packs.clone();
+        match self.vault.retain_snapshot(id, &own, &self.lock, self.control) {
+            Ok(()) => Ok(id),
+            Err(error @ VaultError::Pruned { .. }) => {
+                self.take_back(id)?;
+                Err(error)
+            }
+            // It is whole; the next attempt finds it and has the store keep it.
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take_back(&self, id: Id) -> Result<(), VaultError> {
+        let removed = self.vault.store().delete(&snapshot_path(id));
+        removed.map(drop).map_err(|error| error.when("take back the snapshot"))
     }
 }
 

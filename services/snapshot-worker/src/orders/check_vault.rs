@@ -108,6 +108,7 @@ fn finding(found: &CheckFinding) -> Finding {
         | CheckFindingKind::PackDamaged
         | CheckFindingKind::BlobDamaged
         | CheckFindingKind::TreeDamaged => FindingKind::ContentDiffers,
+        CheckFindingKind::LockShort => FindingKind::MetadataDiffers,
     };
     Finding { kind, severity: Severity::Failure, subject: found.subject.clone(), message: found.message.clone() }
 }

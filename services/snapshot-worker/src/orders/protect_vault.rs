@@ -1,7 +1,8 @@
 //! Writes locks and legal holds into a vault, so that they bind whoever orders a deletion later.
 //!
 //! May be repeated: what stands there already is not written again. Only what the order names is taken back: a planner that
-//! has forgotten a lock or a hold takes nothing away, and neither does what was written by hand.
+//! has forgotten a lock or a hold takes nothing away, and neither does what was written by hand. Where the vault's bucket
+//! locks objects, what is protected is locked there before the order counts as done.
 
 use std::collections::BTreeSet;
 
@@ -26,6 +27,9 @@ pub(crate) fn run(tools: &Tools, order: &ProtectVault, steering: &Steering) -> R
         keep = vault.protect(&entry)?;
         tracing::info!(vault = %order.vault.arn, ?entry, "written into the vault");
     }
+    steering.guard()?;
+    // An attempt before this one may have written the entries and died before the store kept what they protect.
+    vault.retain_protected(steering)?;
     Ok(keep)
 }
 

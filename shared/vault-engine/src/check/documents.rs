@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 
 use super::{CheckFindingKind, CheckReport};
 use crate::prune::MARKS;
+use crate::retention::RETENTION;
 use crate::{SnapshotListing, SnapshotSummary, Vault, VaultError, documents};
 
 /// Everything but the pieces of streams.
@@ -20,7 +21,7 @@ pub(super) fn check(vault: &Vault, listing: &SnapshotListing, report: &mut Check
         report.add(CheckFindingKind::KeepBroken, "holdfast/keep", problem);
         report.recovery_points_affected.extend(recovery_point);
     }
-    for directory in [MARKS, super::scrub::DIRECTORY] {
+    for directory in [MARKS, RETENTION, super::scrub::DIRECTORY] {
         // What stands in them is judged by who uses it; whether it is authentic JSON shows here.
         for file in documents::read_all::<IgnoredAny>(vault, directory)?.1 {
             report.add(CheckFindingKind::NoteDamaged, file.path, file.problem);

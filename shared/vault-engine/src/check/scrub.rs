@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use vault_format::Id;
 
-use super::{CheckReport, Reading, look};
+use super::{CheckReport, Reading, locked, look};
 use crate::documents;
 use crate::{Vault, VaultError};
 
@@ -94,7 +94,8 @@ impl Vault {
         note.damaged.retain(|id| packs.contains_key(id));
         lock.verify()?;
         store(self, &note, &old)?;
-        let check = result?;
+        let mut check = result?;
+        locked::renew(self, &lock, options.control, &mut check)?;
         let covered = || note.read.keys().filter_map(|id| packs.get(id));
         Ok(ScrubReport {
             check,

@@ -37,6 +37,20 @@ pub enum KeepEntry {
     },
 }
 
+impl KeepEntry {
+    /// Whether it protects this recovery point, or one without an id.
+    pub(crate) fn concerns(&self, recovery_point: Option<RecoveryPointId>) -> bool {
+        match self {
+            Self::Lock(_) => true,
+            Self::Retain { recovery_point: kept, .. } => recovery_point == Some(*kept),
+            Self::Hold { recovery_points, .. } => {
+                recovery_points.is_empty() || recovery_point.is_some_and(|id| recovery_points.contains(&id))
+            }
+            Self::Unlock | Self::Release { .. } => false,
+        }
+    }
+}
+
 /// A lock on a vault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VaultLockEntry {

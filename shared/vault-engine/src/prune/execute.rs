@@ -14,6 +14,7 @@ use crate::error::chain;
 use crate::index::{pack_path, read_index};
 use crate::locks::{Lock, Operation};
 use crate::ranges::{Gaps, Wanted, read_all};
+use crate::retention::Pass;
 use crate::{Vault, VaultError, Writer, index_files};
 
 /// Threads that read packs which are packed anew; each holds one range.
@@ -258,6 +259,11 @@ fn mark(
         if swept { plan.remove.iter().map(|planned| planned.pack).collect() } else { HashSet::new() };
     marks.release(vault, |pack| named.contains(pack) || gone.contains(pack) || !stored.contains_key(pack))?;
     lock.verify()?;
+    if !leaving.is_empty() {
+        // What stays has to be kept by the store for as long as what goes was.
+        vault.retain_all(lock, &Pass { leaving: &leaving, entry: None, sample: false, control: options.control })?;
+        lock.verify()?;
+    }
     index_files::take_out(vault, &leaving)?;
     // From here on nobody who begins relies on them. Who began before is either among the locks now, or has ended, and
     // then its snapshot is there.

@@ -20,17 +20,20 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    Error, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutPayload, RetryConfig, parse_url_opts,
+    ClientConfigKey, ClientOptions, Error, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutPayload,
+    RetryConfig, parse_url_opts,
 };
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
-use super::{Listed, Store, StoreError};
+use super::object_lock::BucketLock;
+use super::{Listed, ObjectLock, Store, StoreError};
 
 /// Written twice to learn whether conditions are kept; where repositories put what is not whole yet.
 const PROBE: &str = "tmp/conditional-write";
@@ -41,21 +44,29 @@ pub(super) struct RemoteStore {
     prefix: Path,
     /// Whether it writes on a condition, once that is known.
     keeps_conditions: OnceLock<bool>,
+    lock: Option<BucketLock>,
 }
 
 impl RemoteStore {
     /// Any location `object_store` knows.
-    pub(super) fn by_url(url: &Url, options: Vec<(String, String)>, retry_for: Duration) -> Result<Self, String> {
+    ///
+    /// With `lock_as`, the name of its store profile, a bucket's object lock is there to be used.
+    pub(super) fn by_url(
+        url: &Url,
+        options: Vec<(String, String)>,
+        retry_for: Duration,
+        lock_as: Option<&str>,
+    ) -> Result<Self, String> {
         // A client may want to spawn while it is made.
         let _inside = runtime().map_err(|error| error.to_string())?.enter();
-        connect(url, options, retry_for).map_err(|error| crate::error::chain(&error))
+        connect(url, options, retry_for, lock_as).map_err(|error| crate::error::chain(&error))
     }
 
     /// Stores of this process, by name; they end with it.
     pub(super) fn in_memory(name: &str) -> Self {
         static STORES: Mutex<BTreeMap<String, Arc<InMemory>>> = Mutex::new(BTreeMap::new());
         let objects = Arc::clone(STORES.lock().entry(name.to_owned()).or_default());
-        Self { objects, prefix: Path::default(), keeps_conditions: OnceLock::new() }
+        Self { objects, prefix: Path::default(), keeps_conditions: OnceLock::new(), lock: None }
     }
 
     fn at(&self, path: &str) -> Path {
@@ -207,6 +218,10 @@ impl Store for RemoteStore {
         Ok(())
     }
 
+    fn object_lock(&self) -> Option<&dyn ObjectLock> {
+        self.lock.as_ref().map(|lock| lock as &dyn ObjectLock)
+    }
+
     fn barrier(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -220,10 +235,16 @@ impl fmt::Debug for RemoteStore {
 
 /// As `object_store::parse_url_opts`, which has no say in how long requests are repeated. Options that a store does not
 /// know are passed over there as well.
-fn connect(url: &Url, options: Vec<(String, String)>, retry_for: Duration) -> Result<RemoteStore, object_store::Error> {
+fn connect(
+    url: &Url,
+    options: Vec<(String, String)>,
+    retry_for: Duration,
+    lock_as: Option<&str>,
+) -> Result<RemoteStore, object_store::Error> {
     let retry = RetryConfig { retry_timeout: retry_for, ..RetryConfig::default() };
     let (scheme, path) = ObjectStoreScheme::parse(url)?;
     let prefix = Path::parse(path)?;
+    let mut lock = None;
     macro_rules! build {
         ($builder:ident) => {{
             let mut builder = $builder::new().with_url(url.as_str()).with_retry(retry);
@@ -232,16 +253,32 @@ fn connect(url: &Url, options: Vec<(String, String)>, retry_for: Duration) -> Re
                     builder = builder.with_config(key, value);
                 }
             }
-            Arc::new(builder.build()?) as Arc<dyn ObjectStore>
+            Arc::new(builder.build()?)
         }};
     }
-    let objects = match scheme {
-        ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder),
+    let objects: Arc<dyn ObjectStore> = match scheme {
+        ObjectStoreScheme::AmazonS3 => {
+            let client = lock_as.map(|_| client(&options)).transpose()?;
+            let endpoint = options.iter().find(|(name, _)| name == "endpoint").map_or("", |(_, value)| value.as_str());
+            let place = format!("{} {url}", endpoint.trim_end_matches('/'));
+            let bucket = build!(AmazonS3Builder);
+            lock = lock_as.zip(client).map(|(profile, client)| {
+                BucketLock::new(Arc::clone(&bucket), client, (prefix.clone(), place), profile, retry_for)
+            });
+            bucket
+        }
         ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder),
         ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder),
         _ => parse_url_opts(url, options)?.0.into(),
     };
-    Ok(RemoteStore { objects, prefix, keeps_conditions: OnceLock::new() })
+    Ok(RemoteStore { objects, prefix, keeps_conditions: OnceLock::new(), lock })
+}
+
+/// A client for requests that `object_store` has no calls for, with the same settings.
+fn client(options: &[(String, String)]) -> Result<HttpClient, object_store::Error> {
+    let known = options.iter().filter_map(|(name, value)| Some((name.parse::<ClientConfigKey>().ok()?, value)));
+    let settings = known.fold(ClientOptions::new(), |settings, (key, value)| settings.with_config(key, value));
+    ReqwestConnector::default().connect(&settings)
 }
 
 fn failed(action: &'static str, path: &str, source: Error) -> StoreError {
@@ -252,7 +289,7 @@ fn failed(action: &'static str, path: &str, source: Error) -> StoreError {
 }
 
 /// Runs it on the engine's own threads while the caller waits; works on a thread of any other runtime too.
-fn block_on<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
+pub(super) fn block_on<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
     let (answer, answered) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
         // Nobody waits any more only when the waiting thread is gone.

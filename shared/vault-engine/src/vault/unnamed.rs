@@ -86,8 +86,12 @@ impl Vault {
         while let Some(snapshot) = found.pop() {
             let lock = self.lock()?;
             let named = self.name_what_is_needed(snapshot.tree, control)?;
+            let Some(problem) = named.problem else {
+                // Whoever wrote it may have died before the store kept it.
+                self.retain_snapshot(snapshot.id, &[], &lock, control)?;
+                return Ok(Some(snapshot));
+            };
             drop(lock);
-            let Some(problem) = named.problem else { return Ok(Some(snapshot)) };
             tracing::error!(vault = self.location, snapshot = %snapshot.id, problem, "left by an attempt, and not whole");
             match self.forget(snapshot.id) {
                 Ok(_) => {}
