@@ -1,4 +1,4 @@
-//! The demo's volume: a raw ext4 image made of the working copy, the same bytes for the same content.
+//! The demo's volume: a raw ext4 image made of the working copy, the same bytes for the same content and times of files.
 
 use std::fs::{self, File};
 use std::io;
@@ -132,6 +132,8 @@ pub(super) fn tool(program: &'static str) -> Result<PathBuf, CliError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
 
     #[test]
@@ -142,6 +144,12 @@ mod tests {
         for index in 0..20 {
             fs::write(content.join(format!("file-{index}")), vec![index; 100_000]).unwrap();
         }
+        // The image takes access times over, and making one reads the files. Times ahead stay as they are.
+        let ahead = fs::FileTimes::new().set_accessed(SystemTime::now() + Duration::from_secs(3600));
+        for entry in fs::read_dir(&content).unwrap() {
+            File::open(entry.unwrap().path()).unwrap().set_times(ahead).unwrap();
+        }
+        File::open(&content).unwrap().set_times(ahead).unwrap();
         let (first, second) = (dir.path().join("a.img"), dir.path().join("b.img"));
         make(&content, &first).unwrap();
         make(&content, &second).unwrap();
