@@ -38,7 +38,7 @@ prove-points SEED="1" POINTS="50":
     HOLDFAST_SEED={{ SEED }} HOLDFAST_GOOD_POINTS={{ POINTS }} cargo nextest run -p driver-postgres -E 'test(every_good_point)' --no-capture
 
 # PostgreSQL beside pgBackRest and pg_basebackup: backups, restores, and what pgbench loses meanwhile (fails below nine
-# tenths). Needs root. For a part of it: `just bench-postgres --rows pg-restore --scale 20 --least-percent 0`.
+# tenths beside one capture). Needs root. For a part of it: `just bench-postgres --rows pg-restore --scale 20 --least-percent 0`.
 bench-postgres *ARGS:
     cargo build --release -p benchmarks -p driver-postgres
     HOLDFAST_BENCH_LEAST_PERCENT=${HOLDFAST_BENCH_LEAST_PERCENT:-90} ./target/release/benchmarks postgres {{ ARGS }}

@@ -13,6 +13,7 @@ mod rounds;
 mod settings;
 mod step;
 mod tools;
+mod tree_floor;
 
 use std::io::Write as _;
 use std::process::ExitCode;

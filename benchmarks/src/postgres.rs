@@ -3,6 +3,7 @@
 mod rounds;
 mod source;
 pub(crate) mod step;
+mod throughput;
 mod tools;
 
 use std::path::Path;

@@ -11,9 +11,6 @@ use crate::error::BenchError;
 use crate::measure::Sample;
 use crate::settings::{PgRow, PgTool, Row, Tool};
 
-/// In [`Results::rates`]: pgbench with nothing beside it.
-pub(crate) const ALONE: &str = "alone";
-
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
     #[serde(skip)]
@@ -26,9 +23,9 @@ pub(crate) struct Results {
     /// Chunks of the index that was loaded.
     #[serde(default)]
     pub(crate) index_chunks: u64,
-    /// Transactions each second of pgbench, by what ran beside it.
+    /// pgbench, by what ran beside it.
     #[serde(default)]
-    pub(crate) rates: BTreeMap<String, Vec<f64>>,
+    pub(crate) beside: BTreeMap<String, Vec<Beside>>,
     /// What the last copy of ours moved.
     #[serde(default)]
     pub(crate) moved: Option<Moved>,
@@ -46,6 +43,38 @@ pub(crate) struct Moved {
     pub(crate) written: u64,
     /// What the other repository lacked, compressed and encrypted.
     pub(crate) missing: u64,
+}
+
+/// pgbench beside something, in one window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Beside {
+    /// Transactions each second alone, right before.
+    pub(crate) alone: f64,
+    /// And beside it.
+    pub(crate) rate: f64,
+    /// Length of the window.
+    pub(crate) seconds: u64,
+    /// Seconds that each of the backups took that began in it.
+    pub(crate) backups: Vec<f64>,
+}
+
+impl Beside {
+    /// What is left, in hundredths of what there is alone.
+    pub(crate) fn percent(&self) -> f64 {
+        100.0 * self.rate / self.alone
+    }
+}
+
+impl Display for Beside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self { alone, rate, seconds, backups }, percent) = (self, self.percent());
+        write!(f, "{rate:.0} transactions a second in {seconds} s, {alone:.0} alone before, {percent:.1} %")?;
+        match backups.len() {
+            0 => Ok(()),
+            1 => write!(f, "; the backup took {:.1} s", backups[0]),
+            many => write!(f, "; {many} backups"),
+        }
+    }
 }
 
 impl Results {
@@ -84,15 +113,16 @@ impl Results {
         out.push_str("|---|---|---|---|---|---|---|---|\n");
         let ours = Tool::Holdfast.to_string();
         let rows = Row::ALL.iter().map(Row::to_string).chain(PgRow::ALL.iter().map(PgRow::to_string));
-        let tools_in_order =
-            || Tool::ALL.iter().map(Tool::to_string).chain(PgTool::ALL[1..].iter().map(PgTool::to_string));
+        let known: Vec<String> =
+            Tool::ALL.iter().map(Tool::to_string).chain(PgTool::ALL[1..].iter().map(PgTool::to_string)).collect();
         for row in rows {
             let Some(tools) = self.samples.get(&row) else { continue };
             let our_wall = tools.get(&ours).map(|samples| median(samples, |s| s.wall));
-            for tool in tools_in_order() {
-                let Some(samples) = tools.get(&tool) else { continue };
+            // The other ways of a tool come after it and all others.
+            for tool in known.iter().chain(tools.keys().filter(|tool| !known.contains(tool))) {
+                let Some(samples) = tools.get(tool) else { continue };
                 let mut line = |name: &str, samples: &[Sample], wall: f64| {
-                    let ratio = our_wall.filter(|_| tool != ours).map(|ours| format!("{:.2}", wall / ours));
+                    let ratio = our_wall.filter(|_| *tool != ours).map(|ours| format!("{:.2}", wall / ours));
                     let _ = writeln!(
                         out,
                         "| {row} | {name} | {} | {wall:.2} | {} | {:.2} | {:.0} | {:.1} |",
@@ -103,7 +133,7 @@ impl Results {
                         median(samples, |sample| sample.stored as f64) / 1e6,
                     );
                 };
-                line(&tool, samples, median(samples, |sample| sample.wall));
+                line(tool, samples, median(samples, |sample| sample.wall));
                 let synced: Vec<Sample> = samples.iter().filter(|sample| sample.synced.is_some()).copied().collect();
                 if !synced.is_empty() {
                     let wall = median(&synced, |sample| sample.synced.unwrap_or_default());
@@ -111,15 +141,7 @@ impl Results {
                 }
             }
         }
-        if let Some(alone) = self.rates.get(ALONE).map(|rates| middle(rates.clone())) {
-            out.push_str(
-                "\n| pgbench -c4 beside | rounds | transactions a second (median) | of alone |\n|---|---|---|---|\n",
-            );
-            for (beside, rates) in &self.rates {
-                let rate = middle(rates.clone());
-                let _ = writeln!(out, "| {beside} | {} | {rate:.0} | {:.1} % |", rates.len(), 100.0 * rate / alone);
-            }
-        }
+        out.push_str(&self.table_of_beside());
         let index = self.samples.get(&Row::Index.to_string()).and_then(|tools| tools.get(&Tool::Holdfast.to_string()));
         if let Some(samples) = index.filter(|_| self.index_chunks > 0) {
             let bytes = median(samples, |sample| sample.stored as f64) / self.index_chunks as f64;
@@ -138,6 +160,38 @@ impl Results {
             for (name, value) in &self.primitives {
                 let _ = writeln!(out, "| {name} | {value:.1} |");
             }
+        }
+        out
+    }
+}
+
+impl Results {
+    /// What is left of pgbench beside each tool.
+    fn table_of_beside(&self) -> String {
+        if self.beside.is_empty() {
+            return String::new();
+        }
+        let mut out = "\n| pgbench -c4 beside | rounds | transactions a second (median) | alone right before | of alone | backups |\n\
+                       |---|---|---|---|---|---|\n"
+            .to_owned();
+        for (name, measured) in &self.beside {
+            let of = |value: fn(&Beside) -> f64| middle(measured.iter().map(value).collect());
+            let took = middle(measured.iter().flat_map(|beside| beside.backups.iter().copied()).collect());
+            let window = measured.first().map_or(0, |beside| beside.seconds);
+            let backups = match of(|beside| beside.backups.len() as f64) {
+                0.0 => String::new(),
+                1.0 => format!("{took:.1} s of {window}"),
+                many => format!("{many:.0} of {took:.1} s, in {window}"),
+            };
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                out,
+                "| {name} | {} | {:.0} | {:.0} | {:.1} % | {backups} |",
+                measured.len(),
+                of(|beside| beside.rate),
+                of(|beside| beside.alone),
+                of(Beside::percent)
+            );
         }
         out
     }
@@ -172,12 +226,31 @@ mod tests {
     }
 
     #[test]
+    fn the_table_says_what_is_left_and_how_much_of_the_window_a_backup_took() {
+        let mut results = Results::default();
+        let beside = |rate, backups| Beside { alone: 200.0, rate, seconds: 30, backups };
+        results.beside.insert("one".to_owned(), vec![beside(180.0, vec![1.5]), beside(190.0, vec![2.5])]);
+        results.beside.insert("many".to_owned(), vec![beside(100.0, vec![2.0; 9])]);
+        results.beside.insert("none".to_owned(), vec![beside(199.0, Vec::new())]);
+        let table = results.table();
+        assert!(table.contains("| one | 2 | 185 | 200 | 92.5 % | 2.0 s of 30 |"), "{table}");
+        assert!(table.contains("| many | 1 | 100 | 200 | 50.0 % | 9 of 2.0 s, in 30 |"), "{table}");
+        assert!(table.contains("| none | 1 | 199 | 200 | 99.5 % |  |"), "{table}");
+    }
+
+    #[test]
     fn the_table_compares_with_ours() {
         let mut results = Results::default();
         results.add(Row::Check, Tool::Holdfast, Sample { wall: 2.0, ..Sample::default() });
         results.add(Row::Check, Tool::Restic, Sample { wall: 5.0, ..Sample::default() });
         assert!(results.table().contains("| check | restic | 1 | 5.00 | 2.50 |"), "{}", results.table());
         assert!(!results.table().contains("synced"), "{}", results.table());
+        results.add(PgRow::Restore, "pg-basebackup, verified", Sample { wall: 4.0, ..Sample::default() });
+        assert!(
+            results.table().contains("| pg-restore | pg-basebackup, verified | 1 | 4.00 |  |"),
+            "{}",
+            results.table()
+        );
         results.add(Row::TreeRestore, Tool::Holdfast, Sample { wall: 2.0, ..Sample::default() });
         results.add(Row::TreeRestore, Tool::Restic, Sample { wall: 3.0, synced: Some(7.0), ..Sample::default() });
         let table = results.table();

@@ -1,6 +1,7 @@
 //! The rows: what every tool does in turn, round by round.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,11 +50,13 @@ impl Rounds<'_> {
     fn run(&self, results: &mut Results) -> Result<(), BenchError> {
         match self.row {
             Row::Primitives => {
-                let image = self.image()?;
-                let log = self.log("primitives");
-                measure(&mut step(&["primitives"], &[&image, self.dir])?, &log)?;
-                let text = std::fs::read_to_string(&log).map_err(BenchError::io("read", &log))?;
-                results.primitives = serde_json::from_str(&text)?;
+                let (image, tree, log) = (self.image()?, self.tree()?, self.log("primitives"));
+                results.primitives.clear();
+                for (name, source) in [("primitives", &image), ("tree-floor", &tree)] {
+                    measure(&mut step(&[name], &[source, self.dir])?, &log)?;
+                    let text = std::fs::read_to_string(&log).map_err(BenchError::io("read", &log))?;
+                    results.primitives.extend(serde_json::from_str::<BTreeMap<String, f64>>(&text)?);
+                }
                 results.save()
             }
             Row::Index => self.index(results),

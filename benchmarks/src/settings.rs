@@ -82,8 +82,8 @@ pub(crate) struct PostgresRun {
     /// Tools to measure; those that are not installed are passed over.
     #[arg(long, value_delimiter = ',', default_values_t = PgTool::ALL)]
     pub(crate) tools: Vec<PgTool>,
-    /// Fails where pgbench with a followed and captured server reaches less than so many hundredths of what it reaches
-    /// alone. 0 asks for nothing.
+    /// Fails where pgbench with a followed server and one capture in each window reaches less than so many hundredths of what
+    /// it reaches alone right before. 0 asks for nothing.
     #[arg(long, env = "HOLDFAST_BENCH_LEAST_PERCENT", default_value_t = 0)]
     pub(crate) least_percent: u32,
 }

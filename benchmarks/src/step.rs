@@ -11,7 +11,7 @@ use driver_api::{
     file_location,
 };
 use driver_filesystem::FilesystemDriver;
-use driver_postgres::PostgresDriver;
+use driver_postgres::{PostgresDriver, PostgresSettings};
 use driver_volume::VolumeDriver;
 use jiff::Timestamp;
 use job_model::{OverwritePolicy, RecoveryPointId, VaultAccess};
@@ -27,7 +27,7 @@ use crate::error::BenchError;
 use crate::keeper::Keeper;
 use crate::postgres::step as postgres;
 use crate::results::Moved;
-use crate::{index_load, primitives};
+use crate::{index_load, primitives, tree_floor};
 
 /// Secrets of the measured repositories, for all tools.
 pub(crate) const PASSWORD: &str = "a secret of the benchmarks";
@@ -51,6 +51,9 @@ pub(crate) enum Step {
         /// Keeps a clone for the next capture to compare with, as workers do.
         #[arg(long)]
         tracked: bool,
+        /// Most bytes that are read of a server's files in a second.
+        #[arg(long)]
+        read_bytes_per_second_max: Option<u64>,
         vault: PathBuf,
         kind: Kind,
         source: PathBuf,
@@ -81,6 +84,8 @@ pub(crate) enum Step {
     Copy { vault: PathBuf, to: PathBuf },
     /// Speeds of the primitives.
     Primitives { image: PathBuf, scratch: PathBuf },
+    /// What no restore of the tree can do without.
+    TreeFloor { tree: PathBuf, scratch: PathBuf },
     /// Writes index files that name so many chunks.
     FillIndex { vault: PathBuf, chunks: u64 },
     /// Loads the index and tells what memory it takes.
@@ -100,8 +105,12 @@ pub(crate) struct Last {
 pub(crate) fn run(step: Step) -> Result<(), BenchError> {
     match step {
         Step::Init { vault } => Vault::create(&access(&vault)?, &profiles(), &surroundings()).map(drop)?,
-        Step::Backup { tracked, vault, kind, source } => backup(&vault, kind, &source, tracked)?,
-        Step::Restore { options, vault, kind, target } => restore(&vault, driver(kind).as_ref(), &target, &options)?,
+        Step::Backup { tracked, read_bytes_per_second_max, vault, kind, source } => {
+            backup(&vault, kind, &source, tracked, driver(kind, read_bytes_per_second_max).as_ref())?;
+        }
+        Step::Restore { options, vault, kind, target } => {
+            restore(&vault, driver(kind, None).as_ref(), &target, &options)?;
+        }
         Step::Follow { vault, sockets, spool } => postgres::follow(&open(&vault)?, sockets, spool)?,
         Step::Recover { options, vault, target, instant } => postgres::recover(&vault, &target, instant, &options)?,
         Step::Check { vault } => {
@@ -112,17 +121,20 @@ pub(crate) fn run(step: Step) -> Result<(), BenchError> {
         }
         Step::Copy { vault, to } => copy(&vault, &to)?,
         Step::Primitives { image, scratch } => primitives::run(&image, &scratch)?,
+        Step::TreeFloor { tree, scratch } => tree_floor::run(&tree, &scratch)?,
         Step::FillIndex { vault, chunks } => index_load::fill(&vault, chunks)?,
         Step::LoadIndex { vault } => index_load::load(&open(&vault)?)?,
     }
     Ok(())
 }
 
-fn driver(kind: Kind) -> Box<dyn Driver> {
+fn driver(kind: Kind, read_bytes_per_second_max: Option<u64>) -> Box<dyn Driver> {
     match kind {
         Kind::Volume => Box::new(VolumeDriver::new()),
         Kind::Tree => Box::new(FilesystemDriver::new()),
-        Kind::Postgres => Box::new(PostgresDriver::new(postgres::settings())),
+        Kind::Postgres => {
+            Box::new(PostgresDriver::new(PostgresSettings { read_bytes_per_second_max, ..postgres::settings() }))
+        }
     }
 }
 
@@ -130,8 +142,7 @@ pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn backup(path: &Path, kind: Kind, source: &Path, tracked: bool) -> Result<(), BenchError> {
-    let driver = driver(kind);
+fn backup(path: &Path, kind: Kind, source: &Path, tracked: bool, driver: &dyn Driver) -> Result<(), BenchError> {
     let vault = open(path)?;
     let last = last(path)?;
     let base = last.as_ref().and_then(|last| last.remains.clone());

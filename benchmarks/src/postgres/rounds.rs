@@ -1,20 +1,16 @@
 //! The rows: what every tool does in turn, round by round.
 
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::source::{Source, stop, wait_for};
-use super::tools::{Bench, archive_command, configure, version};
+use super::tools::{Bench, Way, archive_command, configure, version};
 use crate::error::BenchError;
 use crate::measure::{Sample, measure};
-use crate::results::{ALONE, Results, middle};
+use crate::results::Results;
 use crate::settings::{PgRow, PgTool, PostgresRun};
 
 /// Days in the row of incremental backups.
 const DAYS: usize = 10;
-
-/// In the results: pgbench beside ours, with the log followed and one capture after the other.
-const CAPTURED: &str = "holdfast, following and capturing";
 
 pub(crate) fn run(run: &PostgresRun) -> Result<Results, BenchError> {
     std::fs::create_dir_all(&run.dir).map_err(BenchError::io("create", &run.dir))?;
@@ -39,15 +35,16 @@ pub(crate) fn run(run: &PostgresRun) -> Result<Results, BenchError> {
     Ok(results)
 }
 
-struct Rounds<'a> {
-    run: &'a PostgresRun,
+pub(super) struct Rounds<'a> {
+    pub(super) run: &'a PostgresRun,
     tools: Vec<PgTool>,
-    archives: bool,
-    source: Source,
+    /// Whether the server's archiver hands out segments in the other rows.
+    pub(super) archives: bool,
+    pub(super) source: Source,
 }
 
 /// Killed when dropped.
-struct Receiver(Child);
+pub(super) struct Receiver(Child);
 
 impl Drop for Receiver {
     fn drop(&mut self) {
@@ -58,8 +55,8 @@ impl Drop for Receiver {
 }
 
 impl Rounds<'_> {
-    fn benches(&self) -> impl Iterator<Item = Bench<'_>> {
-        self.tools.iter().map(|&tool| Bench { tool, dir: &self.run.dir })
+    pub(super) fn benches(&self) -> impl Iterator<Item = Bench<'_>> {
+        self.tools.iter().map(|&tool| Bench { tool, way: Way::Usual, dir: &self.run.dir })
     }
 
     fn row(&self, row: PgRow, results: &mut Results) -> Result<(), BenchError> {
@@ -76,7 +73,7 @@ impl Rounds<'_> {
 
     fn full(&self, results: &mut Results) -> Result<(), BenchError> {
         for _ in 0..self.run.rounds {
-            for bench in self.benches() {
+            for bench in self.benches().flat_map(Bench::ways).filter(|bench| bench.way != Way::Verified) {
                 self.prepare(bench)?;
                 let mut sample = self.measured(bench, "pg-full", bench.backup(&self.source, true)?)?;
                 sample.stored = bench.stored()?;
@@ -118,10 +115,12 @@ impl Rounds<'_> {
     fn restore(&self, results: &mut Results) -> Result<(), BenchError> {
         for bench in self.benches() {
             self.prepare(bench)?;
-            self.quietly(bench, bench.backup(&self.source, true)?)?;
+            for bench in bench.ways().filter(|bench| bench.way != Way::Verified) {
+                self.quietly(bench, bench.backup(&self.source, true)?)?;
+            }
         }
         for _ in 0..self.run.rounds {
-            for bench in self.benches() {
+            for bench in self.benches().flat_map(Bench::ways) {
                 let sample = self.measured(bench, "pg-restore", bench.restore()?)?;
                 self.remove_target(bench)?;
                 self.add(results, PgRow::Restore, bench, sample)?;
@@ -151,78 +150,8 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    /// pgbench beside each tool: as it receives the log, and as it takes one backup after the other as well. Before each tool
-    /// alone, because what a disk can do changes from minute to minute.
-    fn throughput(&self, results: &mut Results) -> Result<(), BenchError> {
-        results.rates.clear();
-        for bench in self.benches() {
-            self.prepare(bench)?;
-            self.quietly(bench, bench.backup(&self.source, true)?)?;
-        }
-        for _ in 0..self.run.rounds {
-            for bench in self.benches() {
-                self.archive(false)?;
-                self.rate(results, ALONE)?;
-                let tool = bench.tool;
-                self.archive(tool == PgTool::Pgbackrest)?;
-                if tool == PgTool::Pgbackrest {
-                    self.source.wait_until_received(true, 0)?;
-                }
-                let _receiver = self.receiver(bench)?;
-                let (receives, backs_up) = match tool {
-                    PgTool::Holdfast => ("holdfast, following", CAPTURED),
-                    PgTool::Pgbackrest => ("pgbackrest, archiving", "pgbackrest, archiving and backing up"),
-                    PgTool::PgBasebackup => ("pg_receivewal", "pg_receivewal and pg_basebackup"),
-                };
-                self.rate(results, receives)?;
-                self.while_backing_up(bench, || self.rate(results, backs_up))?;
-            }
-        }
-        self.archive(self.archives)
-    }
-
-    fn rate(&self, results: &mut Results, beside: &str) -> Result<(), BenchError> {
-        // The first change of each page after a checkpoint writes the page to the log: every measurement begins with one, so
-        // that none has the pages of the one before it for nothing.
-        self.source.execute("CHECKPOINT")?;
-        rustix::fs::sync();
-        let rate = self.source.throughput(self.run.seconds)?;
-        crate::print(&format!("pgbench beside {beside}: {rate:.0} transactions a second"))?;
-        results.rates.entry(beside.to_owned()).or_default().push(rate);
-        results.save()
-    }
-
-    /// Whether the archiver hands out segments, or only keeps them.
-    fn archive(&self, on: bool) -> Result<(), BenchError> {
-        let change = if on { "RESET archive_command" } else { "SET archive_command = ''" };
-        self.source.execute(&format!("ALTER SYSTEM {change}; SELECT pg_reload_conf()"))
-    }
-
-    fn while_backing_up(
-        &self,
-        bench: Bench<'_>,
-        work: impl FnOnce() -> Result<(), BenchError>,
-    ) -> Result<(), BenchError> {
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let backups = scope.spawn(|| {
-                let mut taken = 0;
-                while !done.load(Ordering::Relaxed) {
-                    self.quietly(bench, bench.backup(&self.source, false)?)?;
-                    taken += 1;
-                }
-                // Each begins with a checkpoint, so a tool that is done sooner costs the server more here.
-                crate::print(&format!("{}: {taken} backups meanwhile", bench.tool))
-            });
-            let worked = work();
-            done.store(true, Ordering::Relaxed);
-            let backed_up = backups.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            worked.and(backed_up)
-        })
-    }
-
     /// Starts what receives the log, and waits until the server knows it.
-    fn receiver(&self, bench: Bench<'_>) -> Result<Option<Receiver>, BenchError> {
+    pub(super) fn receiver(&self, bench: Bench<'_>) -> Result<Option<Receiver>, BenchError> {
         let Some(mut command) = bench.receive(&self.source)? else { return Ok(None) };
         if bench.tool == PgTool::PgBasebackup {
             self.source.execute(
@@ -252,7 +181,7 @@ impl Rounds<'_> {
     }
 
     /// An empty repository.
-    fn prepare(&self, bench: Bench<'_>) -> Result<(), BenchError> {
+    pub(super) fn prepare(&self, bench: Bench<'_>) -> Result<(), BenchError> {
         match bench.begin()? {
             Some(command) => self.quietly(bench, command),
             None => Ok(()),
@@ -265,35 +194,27 @@ impl Rounds<'_> {
     }
 
     fn add(&self, results: &mut Results, row: PgRow, bench: Bench<'_>, sample: Sample) -> Result<(), BenchError> {
-        let (tool, Sample { wall, cpu, peak, stored, .. }) = (bench.tool, sample);
+        let (tool, Sample { wall, cpu, peak, stored, .. }) = (bench.name(), sample);
         let (peak, stored) = (peak / 1_000_000, stored / 1_000_000);
         crate::print(&format!("{row} {tool}: {wall:.2} s, CPU {cpu:.2} s, {peak} MB, {stored} MB stored"))?;
         results.add(row, tool, sample);
         results.save()
     }
 
-    fn quietly(&self, bench: Bench<'_>, mut command: Command) -> Result<(), BenchError> {
-        measure(&mut command, &self.run.dir.join(format!("{}-unmeasured.log", bench.tool))).map(drop)
+    /// What it costs is no part of any row.
+    pub(super) fn quietly(&self, bench: Bench<'_>, command: Command) -> Result<(), BenchError> {
+        self.aside(bench, command).map(drop)
+    }
+
+    /// The same, for the seconds it takes.
+    pub(super) fn aside(&self, bench: Bench<'_>, mut command: Command) -> Result<f64, BenchError> {
+        let log = self.run.dir.join(format!("{}-unmeasured.log", bench.tool));
+        measure(&mut command, &log).map(|sample| sample.wall)
     }
 
     /// What others wrote is on the disk before the clock starts.
     fn measured(&self, bench: Bench<'_>, row: &str, mut command: Command) -> Result<Sample, BenchError> {
         rustix::fs::sync();
         measure(&mut command, &self.run.dir.join(format!("{}-{row}.log", bench.tool)))
-    }
-
-    /// The source never waits for us.
-    fn judge(&self, results: &Results) -> Result<(), BenchError> {
-        let least = f64::from(self.run.least_percent);
-        let (Some(alone), Some(captured)) = (results.rates.get(ALONE), results.rates.get(CAPTURED)) else {
-            return Ok(());
-        };
-        let percent = 100.0 * middle(captured.clone()) / middle(alone.clone());
-        if percent < least {
-            return Err(BenchError::Wrong(format!(
-                "pgbench beside a capture reached {percent:.1} % of what it reaches alone; {least} % are asked for"
-            )));
-        }
-        Ok(())
     }
 }

@@ -116,6 +116,11 @@ impl Source {
         self.value(sql)?.parse().map_err(|error| BenchError::Wrong(format!("`{sql}`: {error}")))
     }
 
+    /// What a backup of it reads, but for a few files.
+    pub(super) fn bytes(&self) -> Result<u64, BenchError> {
+        self.number("SELECT sum(pg_tablespace_size(oid))::bigint FROM pg_tablespace")
+    }
+
     /// Changes a row in one of a hundred pages of the largest table, each at a random place.
     pub(super) fn change_pages(&self) -> Result<(), BenchError> {
         let (rows, count) = (self.rows, self.pages / 100);

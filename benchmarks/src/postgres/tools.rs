@@ -15,6 +15,9 @@ use crate::tools::{remove, said, step};
 /// The name under which pgBackRest knows the server.
 const STANZA: &str = "bench";
 
+/// Where `pg_basebackup` puts archives, in its directory.
+const PACKED: &str = "packed";
+
 /// What pgBackRest is told besides where things are. As near to what ours does as it can: two processes, the same
 /// compression. It does not encrypt, ours does.
 const PGBACKREST: &str = "\
@@ -37,10 +40,22 @@ pub(super) fn version(tool: PgTool) -> Option<String> {
     }
 }
 
+/// How a backup is kept and brought back. Only `pg_basebackup` has more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Its defaults: of `pg_basebackup` a plain directory, which is copied and not looked at.
+    Usual,
+    /// The same directory, every file of which is compared with the manifest before it is copied.
+    Verified,
+    /// Archives that are compressed, with what the others compress with.
+    Packed,
+}
+
 /// A tool, and the directory where all of them work.
 #[derive(Clone, Copy)]
 pub(super) struct Bench<'a> {
     pub(super) tool: PgTool,
+    pub(super) way: Way,
     pub(super) dir: &'a Path,
 }
 
@@ -73,7 +88,24 @@ pub(super) fn configure(dir: &Path) -> Result<(), BenchError> {
     fs::write(&path, text).map_err(BenchError::io("write", &path))
 }
 
+impl<'a> Bench<'a> {
+    /// All ways of the same tool.
+    pub(super) fn ways(self) -> impl Iterator<Item = Bench<'a>> {
+        let others: &[Way] = if self.tool == PgTool::PgBasebackup { &[Way::Verified, Way::Packed] } else { &[] };
+        std::iter::once(Way::Usual).chain(others.iter().copied()).map(move |way| Bench { way, ..self })
+    }
+}
+
 impl Bench<'_> {
+    /// How it stands in the results.
+    pub(super) fn name(&self) -> String {
+        match self.way {
+            Way::Usual => name(self.tool),
+            Way::Verified => format!("{}, verified", name(self.tool)),
+            Way::Packed => format!("{}, tar and zstd", name(self.tool)),
+        }
+    }
+
     /// Where backups lie.
     pub(super) fn repository(&self) -> PathBuf {
         self.dir.join(name(self.tool))
@@ -124,17 +156,30 @@ impl Bench<'_> {
     /// A backup: full, or the least that brings the last one up to date. `pg_basebackup` has full ones only, each in a
     /// directory of its own.
     pub(super) fn backup(&self, source: &Source, full: bool) -> Result<Command, BenchError> {
+        self.backup_at(source, full, None)
+    }
+
+    /// The same, reading at most so many bytes in a second. pgBackRest has nothing like it.
+    pub(super) fn backup_at(&self, source: &Source, full: bool, rate: Option<u64>) -> Result<Command, BenchError> {
         match self.tool {
             PgTool::Holdfast => {
                 let sockets = source.sockets.display();
                 let location = PathBuf::from(format!("postgresql:///?host={sockets}&profile=main"));
-                step(&["backup"], &[&self.repository(), Path::new(&name(Kind::Postgres)), &location])
+                let mut command = step(&["backup"], &[])?;
+                command.args(rate.map(|bytes| format!("--read-bytes-per-second-max={bytes}")));
+                command.arg(self.repository()).arg(name(Kind::Postgres)).arg(location);
+                Ok(command)
             }
             PgTool::Pgbackrest => Ok(self.pgbackrest(&["backup", if full { "--type=full" } else { "--type=incr" }])),
             PgTool::PgBasebackup => {
-                remove(&self.repository().join("base"))?;
+                let place = self.repository().join(if self.way == Way::Packed { PACKED } else { "base" });
+                remove(&place)?;
                 let mut command = source.client("pg_basebackup");
-                command.args(["-c", "fast", "-X", "stream", "-D"]).arg(self.repository().join("base"));
+                command.args(["-c", "fast", "-X", "stream", "-D"]).arg(place);
+                if self.way == Way::Packed {
+                    command.args(["-Ft", "--compress=client-zstd:1"]);
+                }
+                command.args(rate.map(|bytes| format!("--max-rate={}", bytes >> 10)));
                 Ok(command)
             }
         }
@@ -150,7 +195,11 @@ impl Bench<'_> {
                 Ok(command)
             }
             PgTool::Pgbackrest => Ok(self.restored_by_pgbackrest(&data, "--type=immediate --target-action=promote")),
-            PgTool::PgBasebackup => Ok(self.copied(&data, "")),
+            PgTool::PgBasebackup => Ok(match self.way {
+                Way::Usual => self.copied(&data, ""),
+                Way::Verified => self.verified(&data),
+                Way::Packed => self.unpacked(&data),
+            }),
         }
     }
 
@@ -201,10 +250,28 @@ impl Bench<'_> {
     }
 
     fn copied(&self, data: &Path, settings: &str) -> Command {
-        let base = word(&self.repository().join("base"));
-        let (data_word, start) = (word(data), self.start(data));
-        // As durable as what the others restore.
-        shell_as_postgres(&format!("cp -a {base} {data_word}\n{settings}sync -f {data_word}\n{start}"))
+        let copy = format!("cp -a {} {}\n{settings}", word(&self.repository().join("base")), word(data));
+        self.synced_and_started(data, &copy)
+    }
+
+    fn verified(&self, data: &Path) -> Command {
+        let (base, verify) = (word(&self.repository().join("base")), program("pg_verifybackup"));
+        self.synced_and_started(data, &format!("{verify} --quiet {base}\ncp -a {base} {}\n", word(data)))
+    }
+
+    fn unpacked(&self, data: &Path) -> Command {
+        let (packed, data_word) = (word(&self.repository().join(PACKED)), word(data));
+        // The log comes in an archive of its own, which is not compressed.
+        let unpack = format!(
+            "mkdir -m 700 {data_word}\nzstd -dcq {packed}/base.tar.zst | tar -xf - -C {data_word}\n\
+             tar -xf {packed}/pg_wal.tar -C {data_word}/pg_wal\n"
+        );
+        self.synced_and_started(data, &unpack)
+    }
+
+    /// As durable as what the others restore.
+    fn synced_and_started(&self, data: &Path, restore: &str) -> Command {
+        shell_as_postgres(&format!("{restore}sync -f {}\n{}", word(data), self.start(data)))
     }
 
     /// The end of both: a server that nobody archives from, and that is no more in recovery.
