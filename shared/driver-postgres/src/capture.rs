@@ -9,6 +9,7 @@ mod offline;
 mod online;
 mod pace;
 mod pages;
+mod read;
 mod stream;
 mod tree;
 

@@ -1,24 +1,16 @@
-//! Reads the files of a data directory, in parallel.
+//! Lists the files of a data directory.
 
-use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use driver_api::{DriverError, queue};
+use driver_api::DriverError;
 use jiff::Timestamp;
-use job_model::Progress;
-use parking_lot::Mutex;
 
-use super::Store;
 use super::tree::Attributes;
 use crate::facts::Tablespace;
-use crate::page::PAGE_BYTES;
 use crate::{io_error, selection};
-
-/// Bytes read at once: whole chunks of every size.
-const READ_BYTES: usize = 1 << 20;
 
 /// A file that was listed.
 #[derive(Clone, Debug)]
@@ -36,14 +28,6 @@ pub(super) struct Listing {
     pub(super) files: Vec<Listed>,
     pub(super) directories: Vec<(String, Attributes)>,
     pub(super) tablespaces: Vec<Tablespace>,
-}
-
-/// What is in a file, for a manifest.
-#[derive(Clone, Debug)]
-pub(super) struct ReadFile {
-    pub(super) bytes: u64,
-    pub(super) crc: u32,
-    pub(super) mtime: Timestamp,
 }
 
 pub(crate) fn attributes(metadata: &Metadata) -> Attributes {
@@ -125,78 +109,4 @@ fn link(path: &str, place: &Path, listing: &mut Listing) -> Result<Option<PathBu
     }
     listing.tablespaces.push(Tablespace { oid, location: target.display().to_string() });
     Ok(Some(target))
-}
-
-/// Reads and stores files; gives back what was in each that was still there. `is_live` is for a server that runs: there
-/// a file may be gone by now, and a page that does not add up is read again.
-pub(super) fn read(
-    store: &Store<'_>,
-    files: &[Listed],
-    is_live: bool,
-) -> Result<BTreeMap<String, ReadFile>, DriverError> {
-    let done = Mutex::new(BTreeMap::new());
-    queue::for_each(store.request.parallelism, store.request.control, files, |listed| {
-        if let Some(read) = read_one(store, listed, is_live)? {
-            done.lock().insert(listed.path.clone(), read);
-        }
-        Ok(())
-    })?;
-    Ok(done.into_inner())
-}
-
-fn read_one(store: &Store<'_>, listed: &Listed, is_live: bool) -> Result<Option<ReadFile>, DriverError> {
-    let failed = |error| io_error("read", listed.place.display().to_string(), error);
-    let mut file = match File::open(&listed.place) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && is_live => {
-            store.request.control.advance(Progress { bytes_done: 0, ..Progress::default() });
-            return Ok(None);
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let metadata = file.metadata().map_err(failed)?;
-    let again = file.try_clone().map_err(failed)?;
-    let read_again = |_: &str, page: u32| {
-        let mut bytes = vec![0; PAGE_BYTES];
-        let offset = u64::from(page) * PAGE_BYTES as u64;
-        again.read_exact_at(&mut bytes, offset).ok().map(|()| bytes)
-    };
-    let chunk_bytes = selection::chunk_bytes(&listed.path, listed.bytes);
-    let (mut content, mut bytes, mut crc) = (Vec::new(), 0, 0);
-    let mut buffer = vec![0; READ_BYTES.min(usize::try_from(listed.bytes).unwrap_or(READ_BYTES).max(PAGE_BYTES))];
-    // Whole chunks at any size of buffer.
-    let step = buffer.len().next_multiple_of(chunk_bytes);
-    buffer.resize(step, 0);
-    loop {
-        let left = listed.bytes.saturating_sub(bytes).max(PAGE_BYTES as u64);
-        store.pace.wait(left.min(step as u64), store.request.control)?;
-        let filled = fill(&mut file, &mut buffer).map_err(failed)?;
-        if filled == 0 {
-            break;
-        }
-        let piece = &buffer[..filled];
-        content.extend(store.piece(&listed.path, bytes, piece, chunk_bytes, &read_again)?);
-        crc = crc32c::crc32c_append(crc, piece);
-        bytes += filled as u64;
-        if filled < step {
-            break;
-        }
-    }
-    let attributes = attributes(&metadata);
-    store.file(&listed.path, content, bytes, attributes);
-    Ok(Some(ReadFile { bytes, crc, mtime: attributes.mtime }))
-}
-
-/// Reads until the buffer is full or the file ends.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(bytes) => filled += bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

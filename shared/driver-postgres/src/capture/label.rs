@@ -10,6 +10,7 @@ use job_model::{FailureCode, Progress};
 use super::files::{self, Listed};
 use super::manifest::{self, WalRange};
 use super::online::{self, Online};
+use super::read::{self, ReadFile};
 use super::{Attributes, Store, checkpoint};
 use crate::connection::{Connection, Mode};
 use crate::error::PgError;
@@ -47,9 +48,9 @@ pub(super) fn run(
     for (path, attributes) in &listing.directories {
         store.directory(path, *attributes);
     }
-    let mut read = files::read(&store, &listing.files, true)?;
+    let mut read = read::read(&store, &listing.files, true)?;
     // The control file is the last, so that it never promises more than the files before it have.
-    read.extend(files::read(&store, &control, false)?);
+    read.extend(read::read(&store, &control, false)?);
     let mut taker = online::begin_census(settings, location, &online.credentials);
     let stopped = online.queries.query("SELECT lsn, labelfile FROM pg_backup_stop(wait_for_archive => false)")?;
     let stop: Lsn = stopped.parse(0, 0)?;
@@ -61,14 +62,14 @@ pub(super) fn run(
     store.made_file("backup_label", label.as_bytes(), made)?;
     read.insert(
         "backup_label".to_owned(),
-        files::ReadFile { bytes: label.len() as u64, crc: crc32c::crc32c(label.as_bytes()), mtime },
+        ReadFile { bytes: label.len() as u64, crc: crc32c::crc32c(label.as_bytes()), mtime },
     );
     let timeline = label_timeline(&label).unwrap_or(online.facts.timeline);
     online.facts.timeline = timeline;
     let range = WalRange { timeline, start, end: stop };
     let text = manifest::write(&read, Some(range), online.facts.manifest_system());
     store.made_file(manifest::NAME, text.as_bytes(), made)?;
-    files::read(&store, &needed_log(data, archive.as_deref(), online.facts.wal_segment_bytes, range)?, false)?;
+    read::read(&store, &needed_log(data, archive.as_deref(), online.facts.wal_segment_bytes, range)?, false)?;
     if let Some(taker) = &mut taker {
         taker.count(store.request.control);
     }

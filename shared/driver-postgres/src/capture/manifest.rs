@@ -8,7 +8,7 @@ use job_model::FailureCode;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::files::ReadFile;
+use super::read::ReadFile;
 use crate::selection;
 use crate::wal::Lsn;
 

@@ -7,7 +7,7 @@ use driver_api::{Capture, CaptureRequest, DriverError, Probe, Reading, file_path
 use job_model::{ChangeMethod, FailureCode, Progress};
 
 use super::files::{self, Listed};
-use super::{Store, manifest};
+use super::{Store, manifest, read};
 use crate::control_data::ControlData;
 use crate::facts::{FORMAT, PhysicalFacts, Source};
 use crate::page::PAGE_BYTES;
@@ -36,7 +36,7 @@ pub(super) fn run(settings: &PostgresSettings, request: &CaptureRequest<'_>) -> 
     for (path, attributes) in &listing.directories {
         store.directory(path, *attributes);
     }
-    let read = files::read(&store, &listing.files, false)?;
+    let read = read::read(&store, &listing.files, false)?;
     // The server may have been started meanwhile.
     let after = open(settings, request.location)?;
     if after.control != at_rest.control {

@@ -16,10 +16,10 @@ use jiff::Timestamp;
 use job_model::Progress;
 use parking_lot::Mutex;
 
-use super::files::ReadFile;
 use super::incremental::{self, Base, Header};
 use super::manifest;
 use super::online::{self, Online};
+use super::read::ReadFile;
 use super::tree::Attributes;
 use super::{Store, checkpoint};
 use crate::census::Taker;
