@@ -43,19 +43,55 @@ impl Id {
     /// 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        hex::encode(self.0)
+        self.with_digits(str::to_owned)
     }
+
+    /// Does something with its 64 lower-case hexadecimal digits.
+    pub(crate) fn with_digits<R>(&self, work: impl FnOnce(&str) -> R) -> R {
+        let mut digits = [0; DIGITS];
+        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        }
+        // Digits are text whatever the id.
+        work(std::str::from_utf8(&digits).unwrap_or_default())
+    }
+
+    /// From hexadecimal digits, upper or lower case; none when there is anything else among them.
+    pub(crate) fn from_digits(digits: &[u8; DIGITS]) -> Option<Self> {
+        // Without branches and tables, so that many digits are taken at a time: an index is hardly anything but ids.
+        let mut values = [0; DIGITS];
+        let mut strange = 0;
+        for (value, digit) in values.iter_mut().zip(digits) {
+            let number = digit.wrapping_sub(b'0');
+            let letter = (digit | 0x20).wrapping_sub(b'a');
+            *value = if number < 10 { number } else { letter.wrapping_add(10) };
+            strange |= u8::from((number >= 10) & (letter >= 6));
+        }
+        let mut bytes = [0; 32];
+        for (byte, [high, low]) in bytes.iter_mut().zip(values.as_chunks().0) {
+            *byte = high << 4 | low;
+        }
+        (strange == 0).then_some(Self(bytes))
+    }
+}
+
+/// Hexadecimal digits of an id.
+const DIGITS: usize = 64;
+
+/// The digit of a number below 16.
+const fn digit(number: u8) -> u8 {
+    if number < 10 { b'0' + number } else { b'a' + number - 10 }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_hex())
+        self.with_digits(|digits| f.write_str(digits))
     }
 }
 
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_hex())
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -63,17 +99,14 @@ impl FromStr for Id {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidId(text.to_owned()))?;
-        Ok(Self(bytes))
+        let digits = text.as_bytes().try_into().ok();
+        digits.and_then(Self::from_digits).ok_or_else(|| InvalidId(text.to_owned()))
     }
 }
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = [0; 64];
-        hex::encode_to_slice(self.0, &mut text).map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
+        self.with_digits(|digits| serializer.serialize_str(digits))
     }
 }
 
@@ -90,7 +123,51 @@ impl<'de> Deserialize<'de> for Id {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Id, E> {
                 text.parse().map_err(E::custom)
             }
+
+            fn visit_bytes<E: de::Error>(self, text: &[u8]) -> Result<Id, E> {
+                let digits = text.try_into().ok().and_then(Id::from_digits);
+                digits.ok_or_else(|| E::custom(InvalidId(String::from_utf8_lossy(text).into_owned())))
+            }
         }
-        deserializer.deserialize_str(Digits)
+        // As bytes: whether the text is UTF-8 need not be found out where only digits will do.
+        deserializer.deserialize_bytes(Digits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_64_hexadecimal_digits_are_an_id() {
+        let right = "0123456789abcdefABCDEF00112233445566778899aabbccddeeff0123456789";
+        let id: Id = right.parse().unwrap();
+        assert_eq!(id.to_hex(), right.to_lowercase());
+        assert_eq!(&id.as_bytes()[..11], b"\x01\x23\x45\x67\x89\xab\xcd\xef\xab\xcd\xef");
+        assert_eq!(format!("{id} {id:?}"), format!("{0} {0}", right.to_lowercase()));
+        for wrong in 0..=u8::MAX {
+            let mut digits = *right.as_bytes().first_chunk::<64>().unwrap();
+            digits[37] = wrong;
+            assert_eq!(Id::from_digits(&digits).is_some(), wrong.is_ascii_hexdigit(), "{wrong}");
+        }
+        for wrong in [&right[1..], &format!("{right}0"), "", &right.replace('0', "é")] {
+            assert_eq!(wrong.parse::<Id>(), Err(InvalidId(wrong.to_owned())));
+            assert!(serde_json::from_value::<Id>(wrong.into()).is_err());
+            assert!(serde_json::from_str::<Id>(&format!("\"{wrong}\"")).unwrap_err().to_string().contains("digits"));
+        }
+        assert!(serde_json::from_str::<Id>("17").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_id_survives_as_text_and_as_json(bytes: [u8; 32]) {
+            let id = Id::new(bytes);
+            prop_assert_eq!(id.to_hex().parse::<Id>().unwrap(), id);
+            let json = serde_json::to_vec(&id).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Id>(&json).unwrap(), id);
+            prop_assert_eq!(serde_json::from_value::<Id>(id.to_hex().into()).unwrap(), id);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Index files: which blobs lie where in which packs.
 
+mod scan;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{BlobKind, FormatError, Id, PackedBlob, SEAL_OVERHEAD};
@@ -50,6 +52,14 @@ impl IndexFile {
         if json.first() == Some(&b'[') {
             return Err(FormatError::Invalid("it is of an obsolete form; run `restic rebuild-index`".to_owned()));
         }
+        match scan::scan(json) {
+            Some(index) => Ok(index),
+            None => Self::parse(json),
+        }
+    }
+
+    /// From JSON of any form.
+    fn parse(json: &[u8]) -> Result<Self, FormatError> {
         let document: IndexJson = serde_json::from_slice(json)?;
         let mut packs = Vec::with_capacity(document.packs.len());
         for pack in document.packs {
@@ -118,22 +128,21 @@ impl TryFrom<BlobJson> for PackedBlob {
     type Error = FormatError;
 
     fn try_from(blob: BlobJson) -> Result<Self, FormatError> {
-        if (blob.length as usize) < SEAL_OVERHEAD || blob.offset.checked_add(blob.length).is_none() {
-            return Err(FormatError::Invalid(format!(
-                "blob {} cannot have {} bytes at {}",
-                blob.id, blob.length, blob.offset
-            )));
-        }
-        Ok(Self {
-            kind: match blob.kind {
-                KindJson::Data => BlobKind::Data,
-                KindJson::Tree => BlobKind::Tree,
-            },
-            id: blob.id,
-            offset: blob.offset,
-            length: blob.length,
-            // restic writes 0 nowhere, but takes it for "not compressed".
-            raw_length: blob.uncompressed_length.filter(|length| *length > 0),
-        })
+        let kind = match blob.kind {
+            KindJson::Data => BlobKind::Data,
+            KindJson::Tree => BlobKind::Tree,
+        };
+        let BlobJson { id, offset, length, uncompressed_length, .. } = blob;
+        checked(Self { kind, id, offset, length, raw_length: uncompressed_length })
     }
+}
+
+/// A blob as an index names it, if it can be where it says.
+fn checked(blob: PackedBlob) -> Result<PackedBlob, FormatError> {
+    let PackedBlob { id, offset, length, raw_length, .. } = blob;
+    if (length as usize) < SEAL_OVERHEAD || offset.checked_add(length).is_none() {
+        return Err(FormatError::Invalid(format!("blob {id} cannot have {length} bytes at {offset}")));
+    }
+    // restic writes 0 nowhere, but takes it for "not compressed".
+    Ok(PackedBlob { raw_length: raw_length.filter(|length| *length > 0), ..blob })
 }

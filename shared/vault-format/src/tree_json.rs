@@ -18,7 +18,9 @@ use crate::{FormatError, Id, Node, NodeKind, Tree, Xattr, mode};
 pub fn encode_tree(tree: &mut Tree) -> Result<Vec<u8>, FormatError> {
     tree.nodes.sort_by(|a, b| a.name.cmp(&b.name));
     check_names(&tree.nodes)?;
-    let mut out = String::with_capacity(tree.nodes.len() * 320 + 16);
+    let chunks = |node: &Node| if let NodeKind::File { content, .. } = &node.kind { content.len() } else { 0 };
+    let ids: usize = tree.nodes.iter().map(chunks).sum();
+    let mut out = String::with_capacity(tree.nodes.len() * 400 + ids * 67 + 16);
     out.push_str("{\"nodes\":[");
     for (at, node) in tree.nodes.iter().enumerate() {
         if at > 0 {
@@ -141,10 +143,7 @@ fn push_content(out: &mut String, content: &[Id]) {
     out.push_str(",\"content\":[");
     for (at, id) in content.iter().enumerate() {
         out.push_str(if at > 0 { ",\"" } else { "\"" });
-        let mut digits = [0; 64];
-        if hex::encode_to_slice(id.as_bytes(), &mut digits).is_ok() {
-            out.extend(digits.iter().map(|digit| char::from(*digit)));
-        }
+        id.with_digits(|digits| out.push_str(digits));
         out.push('"');
     }
     out.push(']');

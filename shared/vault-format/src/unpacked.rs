@@ -44,6 +44,9 @@ pub fn decode_unpacked(key: &MasterKey, mut sealed: Vec<u8>) -> Result<Vec<u8>, 
     match plaintext.split_first() {
         Some((b'{' | b'[', _)) => Ok(plaintext.to_vec()),
         Some((&COMPRESSED, compressed)) => {
+            if let Some(json) = decompress_at_once(compressed) {
+                return Ok(json);
+            }
             let mut json = Vec::new();
             let decoder = zstd::stream::read::Decoder::new(compressed as &[u8]).map_err(FormatError::Decompress)?;
             decoder.take(UNPACKED_BYTES_MAX + 1).read_to_end(&mut json).map_err(FormatError::Decompress)?;
@@ -55,4 +58,18 @@ pub fn decode_unpacked(key: &MasterKey, mut sealed: Vec<u8>) -> Result<Vec<u8>, 
         Some((other, _)) => Err(FormatError::Invalid(format!("its encoding {other} is not known"))),
         None => Err(FormatError::TooShort { found: 0, needed: 1 }),
     }
+}
+
+/// Most bytes that one byte is believed to stand for before it is decompressed: a length that is a lie must not make us
+/// allocate much more than was read.
+const BELIEVED_TIMES: u64 = 16;
+
+/// None where the length is not stated, not to be believed or not right; it may be a document all the same.
+fn decompress_at_once(compressed: &[u8]) -> Option<Vec<u8>> {
+    let length = zstd::zstd_safe::get_frame_content_size(compressed).ok()??;
+    let believed = (compressed.len() as u64).saturating_mul(BELIEVED_TIMES).min(UNPACKED_BYTES_MAX);
+    if length > believed {
+        return None;
+    }
+    zstd::bulk::decompress(compressed, usize::try_from(length).ok()?).ok()
 }
