@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 
 /// What a part of a file is made of.
@@ -69,26 +70,34 @@ const UNWRITTEN: u32 = 0x800;
 const MERGED: u32 = 0x1000;
 const SHARED: u32 = 0x2000;
 
-/// The extents of a file in order, read as they are asked for. Holes are left out.
+/// The extents of a part of a file in order, read as they are asked for, and cut where the part begins and ends. Holes are
+/// left out.
 pub(crate) struct Extents<'a> {
     file: &'a File,
     batch: Vec<Extent>,
     next: usize,
-    position: u64,
+    /// What has not been asked for yet.
+    rest: Range<u64>,
     ended: bool,
 }
 
 impl<'a> Extents<'a> {
     pub(crate) const fn of(file: &'a File) -> Self {
-        Self { file, batch: Vec::new(), next: 0, position: 0, ended: false }
+        Self::within(file, 0..u64::MAX)
+    }
+
+    pub(crate) const fn within(file: &'a File, part: Range<u64>) -> Self {
+        // The system knows no part without bytes.
+        let ended = part.start >= part.end;
+        Self { file, batch: Vec::new(), next: 0, rest: part, ended }
     }
 
     fn fill(&mut self) -> io::Result<()> {
         self.next = 0;
         self.batch.clear();
         let header = Header {
-            start: self.position,
-            length: u64::MAX - self.position,
+            start: self.rest.start,
+            length: self.rest.end - self.rest.start,
             flags: SYNC,
             mapped: 0,
             // BATCH is small.
@@ -104,16 +113,13 @@ impl<'a> Extents<'a> {
         let mapped = (request.header.mapped as usize).min(BATCH);
         self.ended = mapped == 0;
         for raw in &request.extents[..mapped] {
-            let extent = extent(raw);
             // A file system that reports an extent twice must not send the comparison in circles.
-            if extent.end <= self.position {
-                continue;
-            }
-            self.position = extent.end;
+            let Some(extent) = extent(raw).within(&self.rest) else { continue };
+            self.rest.start = extent.end;
             self.batch.push(extent);
             self.ended = raw.flags & LAST != 0;
         }
-        self.ended |= self.batch.is_empty();
+        self.ended |= self.batch.is_empty() || self.rest.start >= self.rest.end;
         Ok(())
     }
 }
@@ -126,6 +132,18 @@ fn extent(raw: &Raw) -> Extent {
         _ => Matter::Unknown,
     };
     Extent { start: raw.logical, end: raw.logical.saturating_add(raw.length), matter, shared: raw.flags & SHARED != 0 }
+}
+
+impl Extent {
+    /// What of it lies in a part; none when nothing does.
+    fn within(self, part: &Range<u64>) -> Option<Self> {
+        let (start, end) = (self.start.max(part.start), self.end.min(part.end));
+        let matter = match self.matter {
+            Matter::Stored(place) => Matter::Stored(place.saturating_add(start - self.start)),
+            other => other,
+        };
+        (start < end).then_some(Self { start, end, matter, ..self })
+    }
 }
 
 impl Iterator for Extents<'_> {
@@ -175,5 +193,19 @@ mod tests {
         for flags in [0x2, 0x4, 0x8, 0x80, 0x100, 0x200, 0x400, 0x4000, UNWRITTEN | 0x4, 0x8000_0000] {
             assert_eq!(extent(&raw(flags)).matter, Matter::Unknown, "{flags:#x}");
         }
+    }
+
+    #[test]
+    fn an_extent_is_cut_where_a_part_begins_and_ends_and_its_place_with_it() {
+        let whole = extent(&raw(SHARED));
+        assert_eq!(whole.within(&(0..u64::MAX)), Some(whole));
+        let matter = Matter::Stored((1 << 20) + 4096);
+        assert_eq!(whole.within(&(8192..12288)), Some(Extent { start: 8192, matter, ..whole }));
+        assert_eq!(whole.within(&(0..8192)), Some(Extent { end: 8192, ..whole }));
+        for beside in [0..4096, 12288..u64::MAX, 8192..8192] {
+            assert_eq!(whole.within(&beside), None, "{beside:?}");
+        }
+        let zeros = extent(&raw(UNWRITTEN)).within(&(8192..u64::MAX)).unwrap();
+        assert_eq!((zeros.start, zeros.matter), (8192, Matter::Zeros));
     }
 }

@@ -9,8 +9,8 @@
 //!
 //! Extents whose place the kernel does not tell or does not tell exactly (not allocated yet, inline, encoded as with
 //! compression or encryption) are always different. Extents that are reserved and never written are zeros, as holes are.
-//! Both files are looked at twice: extents that are moved in between could otherwise come to lie where the other file's
-//! were a moment ago.
+//! The older file is looked at before the newer one and once more after it: extents that are moved in between could
+//! otherwise come to lie where the other file's were a moment ago.
 //!
 //! # Where clones lie
 //!
