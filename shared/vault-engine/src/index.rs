@@ -1,4 +1,6 @@
-//! Which blob lies where: all index files of a vault in 48 bytes a blob, sorted by id.
+//! Which blob lies where: all index files of a vault in 48 bytes a blob, sorted by id, and one for [`Buckets`].
+
+mod buckets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +12,7 @@ use vault_format::{
     decode_unpacked, pack_file_length, pack_header_length,
 };
 
+use self::buckets::{Buckets, head};
 use crate::store::{Store, StoreError};
 use crate::{DamagedFile, VaultError};
 
@@ -54,6 +57,7 @@ pub(crate) struct KnownPack {
 #[derive(Default)]
 pub(crate) struct Index {
     entries: Vec<Entry>,
+    buckets: Buckets,
     packs: Vec<KnownPack>,
     /// Names of the index files it was made of, damaged ones included.
     files: BTreeSet<String>,
@@ -83,9 +87,10 @@ impl Index {
 
     /// All places a blob is at.
     pub(crate) fn find(&self, kind: BlobKind, id: &Id) -> impl Iterator<Item = Location> + '_ {
-        let start = self.entries.partition_point(|entry| entry.id < *id);
+        let bucket = &self.entries[self.buckets.range(id)];
+        let start = bucket.partition_point(|entry| entry.id < *id);
         let id = *id;
-        self.entries[start..]
+        bucket[start..]
             .iter()
             .take_while(move |entry| entry.id == id)
             .map(Entry::location)
@@ -184,11 +189,14 @@ impl Loading {
             damaged.extend(building.recover(store, key)?);
         }
         let Building { mut entries, packs, .. } = building;
-        entries.sort_unstable_by_key(|entry| (entry.id, entry.pack, entry.offset));
-        entries.dedup_by_key(|entry| (entry.id, entry.pack, entry.offset));
+        // Nearly all pairs differ in their heads, which are compared as numbers.
+        let key = |entry: &Entry| (entry.id, entry.pack, entry.offset);
+        entries.sort_unstable_by(|a, b| head(&a.id).cmp(&head(&b.id)).then_with(|| key(a).cmp(&key(b))));
+        entries.dedup_by_key(|entry| key(entry));
         entries.shrink_to_fit();
         damaged.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Index { entries, packs, files, damaged })
+        let buckets = Buckets::of(entries.iter().map(|entry| &entry.id));
+        Ok(Index { entries, buckets, packs, files, damaged })
     }
 }
 
