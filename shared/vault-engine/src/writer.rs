@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use driver_api::{CaptureWriter, Chunking, Control, FileContent, WriteError};
 use jiff::{SignedDuration, Timestamp};
 use job_model::Progress;
-use vault_format::{BlobKind, BlobSealer, FormatError, Id, SealedBlob, Snapshot, Tree, encode_tree, encode_unpacked};
+use vault_format::{
+    BlobKind, BlobSealer, FormatError, Id, Node, NodeKind, SealedBlob, Snapshot, Tree, encode_tree, encode_unpacked,
+};
 
 use self::chunks::{BufferPool, CHUNK_BYTES_MAX};
 use self::known::{Claim, KnownBlobs};
@@ -34,7 +36,7 @@ use crate::{Vault, VaultError};
 
 /// zstd level of content: on two cores nearly twice as fast as level 3 for 7 % more bytes.
 const DATA_LEVEL: i32 = 1;
-/// zstd level of trees: they are small and hashes make most of them.
+/// zstd level of trees with names and times.
 const TREE_LEVEL: i32 = 3;
 /// How long half-written files of killed processes are kept: far longer than anybody writes one.
 const UNFINISHED_KEPT: SignedDuration = SignedDuration::from_hours(24);
@@ -106,16 +108,42 @@ struct Counts {
 }
 
 thread_local! {
-    /// For content and for trees.
+    /// For little effort and for more.
     static SEALERS: RefCell<[Option<BlobSealer>; 2]> = const { RefCell::new([None, None]) };
 }
 
-/// Does something with this thread's sealer for blobs of a kind.
-fn with_sealer<R>(kind: BlobKind, work: impl FnOnce(&mut BlobSealer) -> R) -> Result<R, FormatError> {
+/// How hard compression tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effort {
+    Little,
+    More,
+}
+
+impl Effort {
+    const fn of(kind: BlobKind) -> Self {
+        match kind {
+            BlobKind::Data => Self::Little,
+            BlobKind::Tree => Self::More,
+        }
+    }
+
+    /// Of what is mostly ids, as the directories of a volume are, more effort makes nothing less: they are noise, and that
+    /// their digits are hexadecimal is found with little.
+    fn of_tree(tree: &Tree, json: &[u8]) -> Self {
+        /// Bytes of an id in JSON.
+        const ID_BYTES: usize = 67;
+        let chunks = |node: &Node| if let NodeKind::File { content, .. } = &node.kind { content.len() } else { 0 };
+        let ids: usize = tree.nodes.iter().map(chunks).sum();
+        if ids * ID_BYTES > json.len() / 2 { Self::Little } else { Self::More }
+    }
+}
+
+/// Does something with this thread's sealer for blobs that are worth so much effort.
+fn with_sealer<R>(effort: Effort, work: impl FnOnce(&mut BlobSealer) -> R) -> Result<R, FormatError> {
     SEALERS.with_borrow_mut(|sealers| {
-        let (slot, level) = match kind {
-            BlobKind::Data => (&mut sealers[0], DATA_LEVEL),
-            BlobKind::Tree => (&mut sealers[1], TREE_LEVEL),
+        let (slot, level) = match effort {
+            Effort::Little => (&mut sealers[0], DATA_LEVEL),
+            Effort::More => (&mut sealers[1], TREE_LEVEL),
         };
         let sealer = match slot {
             Some(sealer) => sealer,
@@ -158,7 +186,7 @@ impl<'a> Writer<'a> {
         let SnapshotInput { mut root, time, hostname, paths, tags, parent } = input;
         self.go_on()?;
         let json = encode_tree(&mut root).map_err(|source| VaultError::Encode { what: "the root tree", source })?;
-        let (tree_id, _) = self.store_blob(BlobKind::Tree, &json)?;
+        let (tree_id, _) = self.store_blob(BlobKind::Tree, Effort::More, &json)?;
         let surroundings = self.vault.surroundings();
         let snapshot = Snapshot {
             time,
@@ -251,7 +279,7 @@ impl<'a> Writer<'a> {
             return Ok(false);
         };
         let nonce = self.vault.surroundings().random();
-        with_sealer(kind, |sealer| {
+        with_sealer(Effort::of(kind), |sealer| {
             let bytes = sealer.seal_stored(self.vault.key(), nonce, stored);
             self.pack(claim, SealedBlob { bytes, raw_length }, plain_length)
         })
@@ -259,19 +287,25 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
-    fn store_blob(&self, kind: BlobKind, plaintext: &[u8]) -> Result<(Id, bool), VaultError> {
+    fn store_blob(&self, kind: BlobKind, effort: Effort, plaintext: &[u8]) -> Result<(Id, bool), VaultError> {
         self.go_on()?;
-        self.store_digested(kind, Id::of(plaintext), plaintext)
+        self.store_digested(kind, effort, Id::of(plaintext), plaintext)
     }
 
     /// The same where the digest is known.
-    fn store_digested(&self, kind: BlobKind, id: Id, plaintext: &[u8]) -> Result<(Id, bool), VaultError> {
+    fn store_digested(
+        &self,
+        kind: BlobKind,
+        effort: Effort,
+        id: Id,
+        plaintext: &[u8],
+    ) -> Result<(Id, bool), VaultError> {
         let Some(claim) = self.known.claim(kind, id) else {
             self.counts.blobs_known.fetch_add(1, Ordering::Relaxed);
             return Ok((id, false));
         };
         let nonce = self.vault.surroundings().random();
-        with_sealer(kind, |sealer| {
+        with_sealer(effort, |sealer| {
             let sealed = sealer.seal(self.vault.key(), nonce, plaintext).map_err(encode)?;
             self.pack(claim, sealed, plaintext.len())
         })
@@ -374,7 +408,7 @@ impl CaptureWriter for Writer<'_> {
     fn write_content(&self, chunking: Chunking, source: &mut dyn Read) -> Result<FileContent, WriteError> {
         let mut content = FileContent::default();
         self.buffers.cut(chunking, source, |chunk| {
-            let (id, new) = self.store_blob(BlobKind::Data, chunk)?;
+            let (id, new) = self.store_blob(BlobKind::Data, Effort::Little, chunk)?;
             content.blobs.push(id);
             content.size += chunk.len() as u64;
             content.bytes_new += if new { chunk.len() as u64 } else { 0 };
@@ -385,7 +419,7 @@ impl CaptureWriter for Writer<'_> {
 
     fn write_chunk(&self, chunk: &[u8]) -> Result<(Id, bool), WriteError> {
         judge_length(chunk)?;
-        Ok(self.store_blob(BlobKind::Data, chunk)?)
+        Ok(self.store_blob(BlobKind::Data, Effort::Little, chunk)?)
     }
 
     fn write_two_chunks(&self, first: &[u8], second: &[u8]) -> Result<[Id; 2], WriteError> {
@@ -393,14 +427,14 @@ impl CaptureWriter for Writer<'_> {
         judge_length(second)?;
         self.go_on()?;
         let ids = Id::of_two(first, second);
-        self.store_digested(BlobKind::Data, ids[0], first)?;
-        self.store_digested(BlobKind::Data, ids[1], second)?;
+        self.store_digested(BlobKind::Data, Effort::Little, ids[0], first)?;
+        self.store_digested(BlobKind::Data, Effort::Little, ids[1], second)?;
         Ok(ids)
     }
 
     fn write_tree(&self, mut tree: Tree) -> Result<Id, WriteError> {
         let json = encode_tree(&mut tree).map_err(|source| VaultError::Encode { what: "a tree", source })?;
-        Ok(self.store_blob(BlobKind::Tree, &json)?.0)
+        Ok(self.store_blob(BlobKind::Tree, Effort::of_tree(&tree, &json), &json)?.0)
     }
 
     fn has_content(&self, blobs: &[Id]) -> bool {
@@ -418,5 +452,32 @@ impl fmt::Debug for Writer<'_> {
             .field("vault", &self.vault.location())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(chunks: u64) -> Node {
+        let content = (0..chunks).map(|number| Id::of(&number.to_le_bytes())).collect();
+        Node::unowned(format!("{chunks}"), NodeKind::File { content, size: chunks }, 0o600, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn what_is_mostly_ids_is_worth_little_effort_as_more_makes_it_no_shorter() {
+        for (files, effort) in [(vec![256], Effort::Little), (vec![1, 2, 3], Effort::More), (vec![], Effort::More)] {
+            let mut tree = Tree { nodes: files.into_iter().map(file).collect() };
+            let json = encode_tree(&mut tree).unwrap();
+            assert_eq!(Effort::of_tree(&tree, &json), effort);
+            if effort == Effort::Little {
+                let stored = |level| BlobSealer::new(level).unwrap().seal(&key(), [0; 16], &json).unwrap().bytes.len();
+                assert!(stored(DATA_LEVEL) * 100 <= stored(TREE_LEVEL) * 101);
+            }
+        }
+    }
+
+    fn key() -> vault_format::MasterKey {
+        vault_format::MasterKey::from_bytes(zeroize::Zeroizing::new([7; 64]))
     }
 }
