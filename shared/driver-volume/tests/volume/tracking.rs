@@ -209,6 +209,37 @@ fn image_on_btrfs_is_tracked_through_a_hard_life() {
     a_hard_life(&mount);
 }
 
+/// Extents are compared in parts of a gibibyte, by several threads.
+fn a_large_image(mount: &Mount) {
+    const GIB: u64 = 1 << 30;
+    let mut chain = Chain::new(mount, "large.img");
+    image(&chain.image, 3 * GIB + 5, &[(GIB - 2 * MIB, 4 * MIB as usize), (3 * GIB - MIB, MIB as usize)]);
+    chain.capture();
+    chain.tracked(0);
+    // Across the end of a part, within one, and in what was a hole.
+    chain.write(GIB - 4096, &noise(1, 8192));
+    chain.write(3 * GIB - 5, b"at the end of a part");
+    chain.write(2 * GIB, b"at the beginning of one");
+    chain.tracked(4);
+    // Shorter and longer by whole parts.
+    chain.xfs_io(&format!("truncate {}", GIB + 4096));
+    chain.tracked(2);
+    chain.xfs_io(&format!("truncate {}", 4 * GIB));
+    chain.write(3 * GIB + 17, b"behind what was the end");
+    chain.tracked(3);
+    chain.tracked(0);
+}
+
+#[test]
+fn large_image_on_xfs_is_compared_in_parts() {
+    a_large_image(&Mount::xfs());
+}
+
+#[test]
+fn large_image_on_btrfs_is_compared_in_parts() {
+    a_large_image(&Mount::btrfs("defaults"));
+}
+
 #[test]
 fn moved_and_compressed_data_is_read_again_and_never_missed() {
     let mount = Mount::btrfs("compress-force=zstd");
