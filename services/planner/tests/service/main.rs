@@ -18,6 +18,7 @@ use job_model::{
     Conditions, CopyAction, JobDetail, JobKind, JobState, Lifecycle, MessageCategory, OverwritePolicy,
     RecoveryPointStatus, ResourceType, RestoreTarget, TestRunId, VaultState, VerdictStatus,
 };
+use service_host::Clock as _;
 use stage::{FAR, NEAR, Stage, region, resource_arn, vault_arn};
 
 fn start_backup(copies: Vec<CopyAction>) -> StartBackup {
@@ -85,10 +86,12 @@ async fn a_schedule_makes_jobs_for_what_its_plan_selects() {
     let stage = Stage::start().await;
     let _workers = stage.workers();
     stage.protect().await;
-    let every_minute = RuleInput {
+    // Half an hour from now, and every hour: no mark comes by itself while the test runs.
+    let minute = (stage.clock.now().as_second() / 60 + 30) % 60;
+    let hourly = RuleInput {
         name: "often".to_owned(),
         target_vault: vault_arn(NEAR),
-        schedule: Some("cron(* * * * ? *)".to_owned()),
+        schedule: Some(format!("cron({minute} * * * ? *)")),
         time_zone: Some("Asia/Tokyo".to_owned()),
         start_window_minutes: None,
         completion_window_minutes: None,
@@ -101,7 +104,7 @@ async fn a_schedule_makes_jobs_for_what_its_plan_selects() {
     let plan = stage
         .named(CreatePlan {
             name: "often".to_owned(),
-            rules: vec![every_minute],
+            rules: vec![hourly],
             advanced_settings: Vec::new(),
             tags: std::collections::BTreeMap::new(),
         })
@@ -117,9 +120,9 @@ async fn a_schedule_makes_jobs_for_what_its_plan_selects() {
             iam_role: None,
         })
         .await;
-    // The clock is the test's: two minutes pass at once, which is two marks whatever second it is now, and the missed one
-    // is not replayed.
-    stage.clock.advance(Duration::from_secs(120));
+    // The clock is the test's: an hour and a half and a minute pass at once, which is two marks, and the missed one is not
+    // replayed.
+    stage.clock.advance(Duration::from_secs(91 * 60));
     let missed = stage.fact(|fact| matches!(fact, Fact::RunMissed(_))).await;
     let Fact::RunMissed(missed) = missed else { unreachable!() };
     assert_eq!(missed.missed, 1);
@@ -190,7 +193,11 @@ async fn a_planner_that_died_goes_on_where_it_was() {
     let _workers = stage.workers();
     stage.start_planner();
     assert_eq!(stage.ended(job).await.state, JobState::Completed);
-    assert!(stage.generation().await > before, "a planner that starts is a new generation");
+    stage
+        .until("a planner that starts is a new generation", || async {
+            (stage.generation().await > before).then_some(())
+        })
+        .await;
     stage.stop().await;
 }
 

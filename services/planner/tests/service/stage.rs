@@ -25,7 +25,7 @@ pub(crate) use workers::{Workers, captured, failed};
 
 pub(crate) const NEAR: &str = "ap-northeast-1";
 pub(crate) const FAR: &str = "ap-northeast-3";
-const PATIENCE: Duration = Duration::from_secs(55);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 pub(crate) fn region(name: &str) -> Region {
     name.parse().unwrap()
