@@ -91,6 +91,11 @@ impl World {
     /// Says that a recovery point exists, and waits until the verifier has taken it over.
     pub(crate) async fn say_created(&self, recovery_point: RecoveryPoint) {
         self.say(RecoveryPointCreated { recovery_point }).await;
+        self.has_taken_over().await;
+    }
+
+    /// Waits until the verifier is through with all that was said.
+    pub(crate) async fn has_taken_over(&self) {
         let stream = subjects::fact_stream(&region());
         let taken_over = async {
             let last = self.bus.stream_identity(&stream).await.unwrap().last_sequence;

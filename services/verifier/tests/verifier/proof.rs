@@ -207,13 +207,17 @@ async fn a_restore_that_fails_or_is_refused_leaves_its_resource_unproven() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_restore_never_ends_times_out_and_stops_it() {
-    let (mut world, captured) = world_with_a_tree(Duration::from_secs(1)).await;
+    let (mut world, captured) = world_with_a_tree(HOUR).await;
     world.say_created(recovery_point(&captured, "home")).await;
     world.ask(put(&["*"])).await;
     run(&mut world).await;
     let (request, _) = world.next_restore().await;
     let job = JobId::new(Uuid::from_u128(8));
     world.accept(&request, job).await;
+    world.has_taken_over().await;
+    // Two hours pass while it is away.
+    world.stop().await;
+    world.start_later(captured.profiles.clone(), HOUR, 2 * HOUR).await;
     assert_eq!(ended(&mut world).await.unproven, 1);
     assert_eq!(unproven(&world)[0].finding.kind, FindingKind::TimedOut);
     assert!(matches!(world.next_for_planner().await.1, Request::StopJob(stop) if stop.job_id == job));

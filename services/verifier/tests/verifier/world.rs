@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
 use job_bus::server_process::{NatsServer, ServerOptions};
 use job_bus::{Bus, BusConfig, Publish, PublishError, StartAt, Watch};
 use job_events::subjects::{self, Service as ServiceName};
 use job_events::{Answer, Envelope, Fact, Query, Request, ScanPage};
 use job_model::Region;
-use service_host::{CommonConfig, Health, Host, Service as _, ServiceError, SystemClock, SystemIds};
+use service_host::{Clock, CommonConfig, Health, Host, Service as _, ServiceError, SystemClock, SystemIds};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,8 +20,34 @@ use uuid::Uuid;
 use vault_engine::Profiles;
 use verifier::{Config, RegionConfig, Verifier};
 
-/// Nothing in these tests takes longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Nothing in these tests takes longer, on a busy machine either.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The system's clock, set ahead.
+#[derive(Debug, Default)]
+struct LaterClock {
+    system: SystemClock,
+    later: SignedDuration,
+}
+
+#[async_trait]
+impl Clock for LaterClock {
+    fn now(&self) -> Timestamp {
+        self.system.now() + self.later
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.system.elapsed_ms()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.system.sleep(duration).await;
+    }
+
+    async fn sleep_until(&self, instant: Timestamp) {
+        self.system.sleep_until(instant - self.later).await;
+    }
+}
 
 #[expect(clippy::disallowed_methods, reason = "the verifier under test runs by the system's clock")]
 pub(crate) fn instant() -> Timestamp {
@@ -76,11 +103,16 @@ impl World {
 
     /// Starts the verifier with the keys of a vault.
     pub(crate) async fn start(&mut self, profiles: Profiles, run_timeout: Duration) {
+        self.start_later(profiles, run_timeout, Duration::ZERO).await;
+    }
+
+    /// The same, at a later time than it is.
+    pub(crate) async fn start_later(&mut self, profiles: Profiles, run_timeout: Duration, later: Duration) {
         self.config.keys = profiles.keys;
         self.config.run_timeout = run_timeout;
         let stop = CancellationToken::new();
         let host = Host {
-            clock: Arc::new(SystemClock::new()),
+            clock: Arc::new(LaterClock { later: SignedDuration::try_from(later).unwrap(), ..LaterClock::default() }),
             ids: Arc::new(SystemIds),
             stop: stop.clone(),
             hard_stop: CancellationToken::new(),
