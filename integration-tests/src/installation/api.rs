@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use job_bus::server_process::KeptPort;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -33,7 +33,8 @@ pub struct ApiGateway {
     pub url: String,
     /// The profiles `default`, `operator`, `restore-only`, `auditor`, and `other…` of a second account.
     pub credentials_file: PathBuf,
-    health: SocketAddr,
+    health: KeptPort,
+    _listen: KeptPort,
     config_file: PathBuf,
     log_file: PathBuf,
     child: Option<Child>,
@@ -45,10 +46,6 @@ impl Drop for ApiGateway {
     }
 }
 
-fn free_address() -> Result<SocketAddr, Failure> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
 impl ApiGateway {
     /// Prepares and starts a gateway before an installation, and waits until it answers.
     ///
@@ -56,10 +53,12 @@ impl ApiGateway {
     /// When the program is missing or the gateway does not become ready.
     pub async fn start(installation: &Installation) -> Result<Self, Failure> {
         let dir = &installation.dir;
-        let (listen, health) = (free_address()?, free_address()?);
+        let (listen, health) = (KeptPort::draw()?, KeptPort::draw()?);
         let mut config = format!(
-            "listen = \"{listen}\"\ncall_timeout = \"{CALL_TIMEOUT_SECONDS}s\"\nrequests_per_second = 5000\n[common]\n\
-             instance = \"gateway\"\nhealth_listen = \"{health}\"\nstate_dir = {:?}\nstop_wait = \"2s\"\n",
+            "listen = \"{}\"\ncall_timeout = \"{CALL_TIMEOUT_SECONDS}s\"\nrequests_per_second = 5000\n[common]\n\
+             instance = \"gateway\"\nhealth_listen = \"{}\"\nstate_dir = {:?}\nstop_wait = \"2s\"\n",
+            listen.address(),
+            health.address(),
             dir.join("state/gateway")
         );
         for region in &installation.regions {
@@ -76,9 +75,10 @@ impl ApiGateway {
             writeln!(credentials, "[{profile}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}")?;
         }
         let mut gateway = Self {
-            url: format!("http://{listen}"),
+            url: format!("http://{}", listen.address()),
             credentials_file: dir.join("config/aws-credentials"),
             health,
+            _listen: listen,
             config_file: dir.join("config/gateway.toml"),
             log_file: dir.join("logs/gateway.log"),
             child: None,
@@ -104,7 +104,7 @@ impl ApiGateway {
     }
 
     async fn is_ready(&self) -> Result<bool, Failure> {
-        let mut stream = TcpStream::connect(self.health).await?;
+        let mut stream = TcpStream::connect(self.health.address()).await?;
         stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;

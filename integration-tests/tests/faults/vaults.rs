@@ -1,12 +1,12 @@
 //! Resources and vaults that are not there, not the right ones, not reachable or full.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 
-use integration_tests::installation::{Installation, Options, S3Options};
+use integration_tests::installation::{Installation, Options, S3Options, wait_until};
 use integration_tests::mounts::Tmpfs;
 use integration_tests::s3_store::S3Store;
+use job_bus::server_process::KeptPort;
 use job_model::{FailureCode, JobState, ResourceType};
 
 use crate::{assert_says, listing, noise, recovers};
@@ -129,20 +129,22 @@ async fn a_store_that_answers_again_lets_the_job_complete() {
     for (file, text) in key_files.iter().zip(["the-id", "the-secret-of-the-store"]) {
         fs::write(file, text).unwrap();
     }
-    let serve = async |at: SocketAddr| S3Store::start(&root, at, "the-id", "the-secret-of-the-store").await;
-    let store = serve("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let port = KeptPort::draw().unwrap();
+    let serve = async || S3Store::start(&root, port.address(), "the-id", "the-secret-of-the-store").await;
+    let store = serve().await.unwrap();
     let endpoint = store.url();
-    let address: SocketAddr = endpoint.strip_prefix("http://").unwrap().parse().unwrap();
     let options = Options { s3: Some(S3Options { endpoint, key_files }), ..Options::default() };
     let installation = Installation::start(dir.path(), options).await.unwrap();
     let vault = installation.make_vault(&installation.regions[0], "remote", "s3://vaults/one").await.unwrap();
     let resource = installation.make_resource("tree").await.unwrap();
 
     drop(store);
+    let is_gone = async || Ok(tokio::net::TcpStream::connect(port.address()).await.is_err().then_some(()));
+    wait_until("the store to be gone", is_gone).await.unwrap();
     let job = installation.start_plain_backup(&resource, &vault).await.unwrap();
     let mut again = None;
     recovers(&installation, 0, job, FailureCode::VaultUnreachable, &["check the store"], async || {
-        again = Some(serve(address).await?);
+        again = Some(serve().await?);
         Ok(())
     })
     .await;

@@ -5,10 +5,12 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
 
 use crate::{MINIMUM_SERVER, ServerVersion};
 
@@ -32,12 +34,43 @@ pub struct ServerOptions {
     pub binary: Option<PathBuf>,
 }
 
+/// A port of the loopback address for somebody who listens on it, ends, and listens on it again: until this is dropped, the
+/// kernel gives it to nobody who asks for any port.
+#[derive(Debug)]
+pub struct KeptPort {
+    /// Bound and never listening: a listener that reuses addresses, as all do by default, may have the port beside it.
+    _bound: TcpSocket,
+    address: SocketAddr,
+}
+
+impl KeptPort {
+    /// Any one that is free.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn draw() -> std::io::Result<Self> {
+        let bound = TcpSocket::new_v4()?;
+        bound.set_reuseaddr(true)?;
+        bound.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = bound.local_addr()?;
+        Ok(Self { _bound: bound, address })
+    }
+
+    /// Where to listen.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 /// A running server. Dropping it kills the process; what it acknowledged is on disk.
 #[derive(Debug)]
 pub struct NatsServer {
     binary: PathBuf,
     dir: PathBuf,
     port: u16,
+    /// The port, unless its number was given.
+    _kept: Option<KeptPort>,
     child: Child,
 }
 
@@ -136,21 +169,14 @@ impl NatsServer {
         let store = dir.join("jetstream");
         std::fs::create_dir_all(&store).map_err(io("make directory", &store))?;
         let dir = dir.canonicalize().map_err(io("resolve", &dir))?;
-        let mut last = None;
-        // A free port may be taken between the asking and the listening.
-        for _ in 0..5 {
-            let port = match options.port {
-                0 => free_port().map_err(io("find a free port for", &dir))?,
-                port => port,
-            };
-            write_config(&dir, port, &options.extra_config)?;
-            match launch(&binary, &dir, port) {
-                Ok(child) => return Ok(Self { binary, dir, port, child }),
-                Err(error @ ServerError::NotStarted { .. }) if options.port == 0 => last = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.unwrap_or(ServerError::NotFound))
+        let kept = match options.port {
+            0 => Some(KeptPort::draw().map_err(io("find a free port for", &dir))?),
+            _ => None,
+        };
+        let port = kept.as_ref().map_or(options.port, |kept| kept.address().port());
+        write_config(&dir, port, &options.extra_config)?;
+        let child = launch(&binary, &dir, port)?;
+        Ok(Self { binary, dir, port, _kept: kept, child })
     }
 
     /// Where it listens: `nats://127.0.0.1:<port>`.
@@ -226,10 +252,6 @@ impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill9();
     }
-}
-
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn write_config(dir: &Path, port: u16, extra: &str) -> Result<(), ServerError> {
