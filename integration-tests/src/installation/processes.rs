@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{MutexGuard, PoisonError};
 
-use job_events::subjects::Service;
+use job_events::subjects::{self, Service};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Failure, Installation, wait_until};
@@ -286,6 +286,30 @@ impl Installation {
     /// Lets a frozen process go on.
     pub fn resume(&self, instance: &Instance) {
         self.signal(instance, Signal::CONT);
+    }
+
+    /// Lets the frozen planner go on, and waits until it has renewed its lease. One that was frozen for longer than the lease
+    /// lasts ends instead, which a slow machine makes of any pause, and is started again as by whoever supervises it.
+    ///
+    /// # Errors
+    /// When it does neither.
+    pub async fn thaw_planner(&self) -> Result<(), Failure> {
+        let planner = Instance::single(Service::Planner);
+        let bucket = subjects::lease_bucket(&self.regions[0]);
+        let (stream, subject) = (format!("KV_{bucket}"), format!("$KV.{bucket}.planner"));
+        let lease = async || -> Result<_, Failure> {
+            Ok(self.buses[0].last_on_subject(&stream, &subject).await?.map(|entry| entry.sequence))
+        };
+        let before = lease().await?;
+        self.resume(&planner);
+        wait_until("the planner to go on", || async {
+            if self.ended(&planner).is_some() {
+                self.spawn(&planner, None)?;
+                return Ok(Some(()));
+            }
+            Ok((before < lease().await?).then_some(()))
+        })
+        .await
     }
 
     /// Asks a process to end, as `systemctl stop` does.

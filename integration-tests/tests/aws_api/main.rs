@@ -65,7 +65,7 @@ async fn a_call_whose_answer_was_lost_is_retried_and_done_once() {
     installation.pause(&planner);
     part("intend").await;
     gateway.kill9();
-    installation.resume(&planner);
+    installation.thaw_planner().await.unwrap();
     gateway.restart().await.unwrap();
     part("repeat").await;
 }
@@ -87,7 +87,7 @@ async fn a_service_or_a_bus_that_is_away_is_told_within_a_bounded_time_and_leave
     installation.spawn(&verifier, None).unwrap();
     installation.pause(&planner);
     part("planner is frozen").await;
-    installation.resume(&planner);
+    installation.thaw_planner().await.unwrap();
     installation.wait_until_ready().await.unwrap();
     installation.nats().kill9();
     part("bus is away").await;

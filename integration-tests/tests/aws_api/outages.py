@@ -135,6 +135,7 @@ def main():
         for operation, params in of_verifier():
             unavailable(operation, params)
     if part == "verifier is away":
+        wait("the planner's lists to be unmarked", lambda: not marked(*PLANNERS[0][:2]))
         stale(PLANNERS, False)
     if part == "all is back":
         wait("lists to be unmarked", lambda: not marked(*PLANNERS[0][:2]) and not marked(*VERIFIERS[0][:2]))
