@@ -154,7 +154,8 @@ impl Installation {
             }
         }
         if instance.service == Service::Planner {
-            writeln!(text, "[decisions]\nretry_base = \"1s\"")?;
+            // Some minutes of attempts: a test that ends what made the first fail is in time for another on any machine.
+            writeln!(text, "[decisions]\nretry_base = \"1s\"\nmax_attempts = 8")?;
             // The AWS Backup API names no location of a vault.
             for region in &self.regions {
                 let place = self.dir.join("api-vaults").join(region.as_str());
