@@ -25,8 +25,10 @@ use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 const TAG: &str = "test";
 const CITIES: [&str; 2] = ["tokyo", "osaka"];
 const REGIONS: [&str; 2] = ["ap-northeast-1", "ap-northeast-3"];
-/// Enough random data that a job lasts long enough to be disturbed.
+/// Random data in so many pieces, over each of which a worker takes its time, that a job lasts long enough to be disturbed on
+/// the fastest of machines.
 const DATA_BYTES: u64 = 192 << 20;
+const SLOWLY: &str = "runner::at_a_piece=sleep(40)";
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -182,6 +184,9 @@ impl Shape {
             .with_network(self.name(cities[0]))
             .with_mount(self.bind(&format!("compose/{plain}.toml"), &format!("/etc/holdfast/{image}.toml")))
             .with_mount(self.bind("compose/secrets", "/run/secrets/holdfast"));
+        if ["snapshot-worker-tokyo", "copy-replicator-osaka"].contains(&plain) {
+            request = request.with_env_var("FAILPOINTS", SLOWLY);
+        }
         for mount in mounts {
             request = request.with_mount(mount);
         }

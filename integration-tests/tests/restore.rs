@@ -15,8 +15,10 @@ use job_events::subjects::Service;
 use job_events::{Answer, CreatePlan, CreateSelection, DeleteRecoveryPoint, Query, RuleInput};
 use job_model::{Conditions, JobDetail, JobState, Lifecycle, OverwritePolicy, ResourceType};
 
-/// What a restore needs some seconds for.
+/// What a restore writes in some hundred pieces.
 const LARGE_BYTES: u64 = 512 << 20;
+/// So many of them are written when the worker dies.
+const PIECES_BEFORE_DEATH: u32 = 20;
 
 /// What rsync would do to make the second directory the first: nothing, when they are equal.
 fn differences(source: &Path, restored: &Path) -> String {
@@ -128,6 +130,8 @@ async fn a_restore_worker_killed_in_the_middle_goes_on_where_it_was() {
 
     let target = dir.path().join("restored");
     let worker = Instance::worker(Service::RestoreWorker, 0);
+    installation.kill9(&worker);
+    installation.spawn(&worker, Some(&format!("runner::at_a_piece={PIECES_BEFORE_DEATH}*off->1*return"))).unwrap();
     let job = installation.start_restore(&point.arn, &target, OverwritePolicy::Refuse).await.unwrap();
     // What is being restored lies beside the target, under a name of its own, until it is whole.
     let written = || -> Option<u64> {
@@ -137,11 +141,9 @@ async fn a_restore_worker_killed_in_the_middle_goes_on_where_it_was() {
         let files = parts.filter_map(|part| fs::read_dir(part.path()).ok()).flatten().filter_map(Result::ok);
         Some(files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum())
     };
-    let some = || async { Ok(written().filter(|bytes| *bytes > LARGE_BYTES / 16)) };
-    wait_until("some content to be restored", some).await.unwrap();
-    installation.kill9(&worker);
+    wait_until("the worker to die", || async { Ok(installation.ended(&worker)) }).await.unwrap();
     let at_death = written().expect("the worker died before it was done");
-    assert!(at_death < LARGE_BYTES, "it died in the middle of the content");
+    assert!((1..LARGE_BYTES).contains(&at_death), "it died in the middle of the content: {at_death}");
     assert!(!target.exists(), "a target has its name when it is whole, never before");
     installation.spawn(&worker, None).unwrap();
     let ended = installation.completed(job).await.unwrap();

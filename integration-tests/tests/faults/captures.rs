@@ -6,17 +6,25 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use integration_tests::installation::{Installation, Options, wait_until};
+use integration_tests::installation::{Installation, Instance, Options, wait_until};
 use job_events::Fact;
+use job_events::subjects::Service;
 use job_model::{
     ExceptionKind, FindingKind, JobState, MessageCategory, RecoveryPointStatus, ResourceType, Severity, VerdictStatus,
 };
 
 use crate::{listing, noise};
 
-/// What a capture needs some seconds for.
 const LARGE_FILES: usize = 12;
 const LARGE_FILE_BYTES: usize = 24 << 20;
+
+/// Starts the worker anew as one that takes its time with each piece it reads, so that a capture lasts on the fastest of
+/// machines, too.
+fn slow_down(installation: &Installation, milliseconds: u32) {
+    let worker = Instance::worker(Service::SnapshotWorker, 0);
+    installation.kill9(&worker);
+    installation.spawn(&worker, Some(&format!("runner::at_a_piece=sleep({milliseconds})"))).unwrap();
+}
 
 /// Waits until the capture is in the middle of the large files: the first of them is in the vault.
 async fn under_way(vault: &Path) {
@@ -47,6 +55,7 @@ async fn what_changes_while_it_is_read_is_never_hidden() {
             std::thread::sleep(Duration::from_millis(1));
         }
     };
+    slow_down(&installation, 5);
     let capture = async {
         let job = installation.start_plain_backup(&resource, &stage.primary).await.unwrap();
         under_way(&installation.vault_dir("primary")).await;
@@ -102,6 +111,7 @@ async fn a_backup_that_is_stopped_leaves_nothing_to_restore() {
         fs::write(tree.join(format!("large-{number:02}")), noise(LARGE_FILE_BYTES)).unwrap();
     }
     let resource = installation.register("large", ResourceType::Files, &tree).await.unwrap();
+    slow_down(&installation, 20);
     let job = installation.start_plain_backup(&resource, &stage.primary).await.unwrap();
     under_way(&installation.vault_dir("primary")).await;
     installation.stop_job(job).await.unwrap();

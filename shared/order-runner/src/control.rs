@@ -9,6 +9,8 @@ use job_bus::uptime;
 use job_model::Progress;
 use tokio_util::sync::CancellationToken;
 
+use crate::failpoint;
+
 /// Why work has to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
@@ -114,6 +116,7 @@ impl AttemptControl {
     /// Adds to the counts. Totals that are given replace those known. What the work waits for is what was said last: whoever
     /// counts gets on.
     pub fn advance(&self, difference: Progress) {
+        failpoint::at_a_piece();
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.bytes_total = difference.bytes_total.or(progress.bytes_total);
         progress.items_total = difference.items_total.or(progress.items_total);

@@ -7,6 +7,11 @@ pub(crate) fn before_effect() {
     fail_point!("runner::before_effect", |_| std::process::abort());
 }
 
+/// A piece of the work is being counted: what a worker reads or writes, it does piece by piece.
+pub(crate) fn at_a_piece() {
+    fail_point!("runner::at_a_piece", |_| std::process::abort());
+}
+
 /// The work is done; nobody wrote its result down.
 pub(crate) fn after_effect_before_result() {
     fail_point!("runner::after_effect_before_result", |_| std::process::abort());
