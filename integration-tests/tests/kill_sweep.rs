@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use job_model::{Arn, JobState, ResourceType, VerdictStatus};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use rustix::process::Signal;
 
 /// Boundaries inside the durable state and the outbox, which every service has.
 const COMMON: &[&str] = &[
@@ -27,6 +29,9 @@ const COMMON: &[&str] = &[
 /// Boundaries of an order, which those have that take orders.
 const OF_ORDERS: &[&str] =
     &["runner::before_effect", "runner::after_effect_before_result", "runner::after_result_before_ack"];
+
+/// What a worker says that was away for longer than its lease lasts.
+const NOTICES: &[&str] = &["attempt broken off: lease or delivery is lost"];
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -51,6 +56,12 @@ fn passes(instance: &Instance, point: &str, random: &mut StdRng) -> u32 {
         Service::RestoreWorker => random.random_range(0..2),
         _ => 0,
     }
+}
+
+/// Whether every cycle passes the boundary that often, on a machine of whatever speed: each service writes down and publishes
+/// two things at least, and has the orders that [`passes`] counts.
+fn is_certain(point: &str, skipped: u32) -> bool {
+    skipped < 2 || !COMMON.contains(&point)
 }
 
 fn every_crash() -> Vec<(Instance, &'static str)> {
@@ -110,12 +121,13 @@ async fn a_crash_at_any_boundary_leaves_every_effect_done_once() {
             installation.kill9(instance);
             installation.spawn(instance, Some(&format!("{point}={skipped}*off->1*return")))?;
             // A cycle that ends without passing the boundary often enough ends the watch too.
-            while !ended.load(Ordering::Acquire) {
-                if installation.ended(instance).is_some() {
-                    crashed = true;
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            let crash = wait_until(&story, || async {
+                let given_up = !is_certain(point, skipped) && ended.load(Ordering::Acquire);
+                Ok(installation.ended(instance).map(Some).or(given_up.then_some(None)))
+            });
+            if let Some(status) = crash.await? {
+                assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{story}: {status}");
+                crashed = true;
             }
             installation.kill9(instance);
             installation.spawn(instance, None)
@@ -127,7 +139,7 @@ async fn a_crash_at_any_boundary_leaves_every_effect_done_once() {
         happened += u64::from(crashed);
     }
     println!("{happened} of {rounds} planned crashes happened");
-    assert!(happened * 2 > rounds, "only {happened} of {rounds} planned crashes happened: the sweep sweeps nothing");
+    assert!(happened > 0, "the sweep sweeps nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,9 +188,10 @@ async fn a_worker_frozen_past_its_lease_does_nothing_twice() {
     let stage = installation.make_vaults().await.unwrap();
     let resource = installation.make_resource("frozen").await.unwrap();
     let first = Instance::worker(Service::SnapshotWorker, 0);
-    // It stops in the middle of the order: after the lease was taken, before the effect.
+    // It stops in the middle of the order: after the lease was taken, before the effect. It sleeps for long enough to be
+    // frozen meanwhile on a slow machine, too, and for less than the lease lasts, after which it is woken.
     installation.kill9(&first);
-    installation.spawn(&first, Some("runner::before_effect=sleep(3000)")).unwrap();
+    installation.spawn(&first, Some("runner::before_effect=sleep(20000)")).unwrap();
     let job = installation.start_backup(&resource, &stage).await.unwrap();
     wait_until("the backup to run", || async {
         Ok((installation.job(job).await?.state == JobState::Running).then_some(()))
@@ -186,17 +199,24 @@ async fn a_worker_frozen_past_its_lease_does_nothing_twice() {
     .await
     .unwrap();
     installation.pause(&first);
+    let snapshots = || fs::read_dir(installation.vault_dir("primary").join("snapshots")).unwrap().count();
+    assert_eq!(snapshots(), 0, "it was frozen before the effect");
     installation.spawn(&Instance { number: 2, ..first.clone() }, None).unwrap();
     let backup = installation.job_ended(job).await.unwrap();
     assert_eq!(backup.state, JobState::Completed, "{backup:?}");
     installation.resume(&first);
+    wait_until("the first worker to notice", || async {
+        let log = fs::read_to_string(installation.log_file(&first))?;
+        Ok(NOTICES.iter().any(|notice| log.contains(notice)).then_some(()))
+    })
+    .await
+    .unwrap();
     let copy = installation.copy_after(job).await.unwrap();
     let test = installation.prove(&resource, ResourceType::Files, &stage.copy).await.unwrap();
     assert_eq!(test.entries[0].verdict.as_ref().unwrap().status, VerdictStatus::Successful);
     let cycle = Cycle { backup, copy, test };
     assert_done_once(&installation, &resource, &cycle, "the first worker was frozen past its lease").await;
-    let snapshots = fs::read_dir(installation.vault_dir("primary").join("snapshots")).unwrap().count();
-    assert_eq!(snapshots, 1, "the frozen worker made a second snapshot");
+    assert_eq!(snapshots(), 1, "the frozen worker made a second snapshot");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
