@@ -115,7 +115,7 @@ pub(crate) fn source(settings: impl FnOnce(&Path) -> String) -> Option<(tempfile
 pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited a minute for {what}");
+        assert!(begun.elapsed() < Duration::from_secs(120), "waited two minutes for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
