@@ -56,6 +56,12 @@ fn encoded(arn: &str) -> String {
     arn.replace(':', "%3A").replace('/', "%2F")
 }
 
+/// An hour of the day that is half a day away: what is scheduled for it does not come while the test runs.
+#[expect(clippy::disallowed_methods, reason = "schedules come by the real clock")]
+fn far_hour() -> i64 {
+    (jiff::Timestamp::now().as_second() / 3600 + 12) % 24
+}
+
 /// A tree, two vaults, and a plan in the form of AWS that nothing selects.
 fn stage(dir: &Path, through: &dyn Fn(&[&str]) -> Value) {
     let tree = dir.join("tree");
@@ -65,7 +71,7 @@ fn stage(dir: &Path, through: &dyn Fn(&[&str]) -> Value) {
     let document = json!({ "BackupPlan": { "BackupPlanName": "nightly", "Rules": [{
         "RuleName": "night",
         "TargetBackupVault": "near",
-        "ScheduleExpression": "cron(0 5 * * *)",
+        "ScheduleExpression": format!("cron(0 {} * * *)", far_hour()),
         "Lifecycle": { "DeleteAfterDays": 30 },
     }] } });
     fs::write(&plan, document.to_string()).unwrap();
@@ -168,7 +174,7 @@ fn native_operations(up: &Up, dir: &Path) {
 
     let plan = json!({ "RestoreTestingPlan": {
         "RestoreTestingPlanName": "weekly",
-        "ScheduleExpression": "cron(0 5 ? * 1 *)",
+        "ScheduleExpression": format!("cron(0 {} ? * 1 *)", far_hour()),
         "RecoveryPointSelection": {
             "Algorithm": "LATEST_WITHIN_WINDOW", "IncludeVaults": ["*"], "RecoveryPointTypes": ["SNAPSHOT"],
         },

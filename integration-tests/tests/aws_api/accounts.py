@@ -4,7 +4,7 @@ import json
 import re
 
 from api import ACCOUNT, AWAY, HOME, OTHER_ACCOUNT, SETTING, Findings, Raw, client, completed, encoded
-from api import make_resource, wait
+from api import make_resource, stay_within_a_day, wait
 from world import plan_document
 
 NOT_FOUND = ("ResourceNotFoundException", "InvalidParameterValueException")
@@ -205,6 +205,7 @@ def main():
         for owner in (first, second)
         for run in json.loads(owner.raw.send("GET", "/holdfast/v1/test-runs").body)
     ))  # fmt: skip
+    stay_within_a_day()
     before = [first.seen(), second.seen()]
     for me, other in ((first, second), (second, first)):
         told = me.seen()

@@ -29,7 +29,7 @@ ACCOUNT = "000000000000"
 OTHER_ACCOUNT = "111122223333"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/backup"
 # Far more than anything takes.
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 def client(profile="default", region=HOME, url=URL, attempts=4, **settings):
@@ -132,7 +132,7 @@ class Raw:
         target = path + ("?" + query if query else "")
         for attempt in (1, 2):
             if self.connection is None:
-                self.connection = http.client.HTTPConnection(urllib.parse.urlsplit(URL).netloc, timeout=30)
+                self.connection = http.client.HTTPConnection(urllib.parse.urlsplit(URL).netloc, timeout=60)
             try:
                 self.connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
                 for name, value in headers.items():
@@ -176,6 +176,13 @@ def wait(what, ask, seconds=PATIENCE_SECONDS):
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds} s for {what}; the last answer was {answer!r}")
         time.sleep(0.05)
+
+
+def stay_within_a_day(seconds=120):
+    """Waits for midnight if it is that near: what is counted by days does not change by itself then."""
+    left = 86_400 - time.time() % 86_400
+    if left < seconds:
+        time.sleep(left + 1)
 
 
 class Findings:

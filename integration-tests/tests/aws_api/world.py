@@ -165,6 +165,8 @@ class World:
         def copied(answer):
             self.copy = answer["CopyJobId"]
             completed(lambda: self.caller.describe_copy_job(CopyJobId=self.copy)["CopyJob"])
+            listed = lambda: self.away.list_recovery_points_by_backup_vault(BackupVaultName="proof-copies")  # noqa: E731
+            wait("the copy to be listed", lambda: listed()["RecoveryPoints"])
 
         def restored(answer):
             self.restore = answer["RestoreJobId"]
