@@ -17,7 +17,7 @@ use vault_engine::{
 };
 
 use crate::oracle::difference;
-use crate::s3::{BUCKET, Remote, tree};
+use crate::s3::{BUCKET, PATIENCE, Remote, tree};
 use crate::source::noise;
 use crate::workshop::{Point, capture, copy, examine, now, restore_new, try_capture};
 
@@ -304,16 +304,17 @@ fn refusal_names_what_to_grant_and_how_to_do_without() {
 
 #[test]
 fn store_that_is_busy_is_asked_again_for_as_long_as_its_profile_says() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.vault.protect(&lock(10, None)).unwrap();
+    let patient = scene.remote.patient(60).open(&Remote::vault("v", "main")).unwrap();
     scene.store().slow_locks_down(3);
-    let point = scene.capture(None);
+    let point = capture(&patient, &FilesystemDriver, &scene.source, None);
     assert!(scene.locks("v").contains_key(&snapshot(&point)));
     scene.store().slow_locks_down(u64::MAX);
     let begin = std::time::Instant::now();
     let busy = scene.vault.protect(&lock(30, None)).unwrap_err();
     assert_eq!(busy.failure_code(), FailureCode::VaultUnreachable, "{busy:?}");
-    assert!(begin.elapsed() < std::time::Duration::from_secs(20));
+    assert!(begin.elapsed() < PATIENCE);
     scene.store().slow_locks_down(0);
     // The entry stands; the same once more locks what is missing.
     scene.vault.protect(&lock(30, None)).unwrap();

@@ -1,13 +1,13 @@
 //! Vaults in an object store that is reached over HTTP: a server in this process that can go away and come back.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use driver_filesystem::FilesystemDriver;
 use driver_volume::VolumeDriver;
 use integration_tests::s3_store::{Manner, S3Store};
+use job_bus::server_process::KeptPort;
 use job_model::{FailureCode, OverwritePolicy, VaultAccess};
 use tokio::runtime::Runtime;
 use vault_engine::{KeepEntry, StoreProfile, VaultError};
@@ -23,14 +23,15 @@ const SECRET_KEY: &str = "secret-key-of-the-test";
 pub(crate) const BUCKET: &str = "vaults";
 /// How long the profile lets requests be repeated.
 const RETRY_SECONDS: u64 = 2;
-/// How long it may take until a vault whose store is gone counts as unreachable.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take until a vault whose store is gone counts as unreachable: less than without the profile, where a
+/// request is repeated for a minute, and enough for a slow machine to do its own part of the work.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A workshop with a store and profiles for it.
 pub(crate) struct Remote {
     pub(crate) workshop: Workshop,
     runtime: Runtime,
-    address: SocketAddr,
+    port: KeptPort,
     manner: Manner,
     pub(crate) store: Option<S3Store>,
 }
@@ -47,13 +48,12 @@ impl Remote {
         fs::write(workshop.path("secret"), format!("{SECRET_KEY}\n")).unwrap();
         let mut remote = Self {
             runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
-            address: "127.0.0.1:0".parse().unwrap(),
+            port: KeptPort::draw().unwrap(),
             manner,
             store: None,
             workshop,
         };
         remote.come();
-        remote.address = remote.url().trim_start_matches("http://").parse().unwrap();
         let profile = remote.profile();
         for key in KEYS {
             remote.workshop.profiles.stores.insert(key.to_owned(), profile.clone());
@@ -73,13 +73,19 @@ impl Remote {
         }
     }
 
+    /// The workshop, where whoever opens a vault from now on has requests repeated for so many seconds.
+    pub(crate) fn patient(&mut self, seconds: u64) -> &Workshop {
+        self.workshop.profiles.stores.values_mut().for_each(|profile| profile.retry_seconds = Some(seconds));
+        &self.workshop
+    }
+
     fn url(&self) -> String {
         self.store.as_ref().unwrap().url()
     }
 
     fn go(&mut self) {
         self.store = None;
-        let is_gone = || std::net::TcpStream::connect(self.address).is_err();
+        let is_gone = || std::net::TcpStream::connect(self.port.address()).is_err();
         let begin = Instant::now();
         while !is_gone() {
             assert!(begin.elapsed() < PATIENCE, "the server does not end");
@@ -90,7 +96,7 @@ impl Remote {
     fn come(&mut self) {
         let buckets = self.workshop.path("buckets");
         let keys = [ACCESS_KEY, SECRET_KEY];
-        let started = self.runtime.block_on(S3Store::start_with(&buckets, self.address, keys, self.manner));
+        let started = self.runtime.block_on(S3Store::start_with(&buckets, self.port.address(), keys, self.manner));
         self.store = Some(started.unwrap());
     }
 
