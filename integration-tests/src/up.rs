@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::installation::program;
 
-/// How long something may take that normally takes a second.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long something may take that normally takes some seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until it says something.
 ///

@@ -10,8 +10,12 @@ use uuid::Uuid;
 
 use super::Failure;
 
-/// How long anything may take before a test gives up; far more than it needs.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long anything may take before a test gives up; far more than it needs, and that may be a minute until a schedule
+/// comes and another until the lease of somebody who died is over.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// How long a service may take for an answer: what it writes at that moment may wait for a disk that others keep busy. One
+/// that is away is told of at once.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A refusal: AWS's error name, the field, the message.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +131,7 @@ impl Talk {
     /// When it is refused or nobody answers.
     pub async fn query(&self, query: &Query) -> Result<Answer, Failure> {
         let subject = subjects::query(&self.regions[0], query.service(), query.name());
-        let bytes = self.buses[0].query(&subject, serde_json::to_vec(query)?, Duration::from_secs(5)).await?;
+        let bytes = self.buses[0].query(&subject, serde_json::to_vec(query)?, ANSWER_WITHIN).await?;
         match serde_json::from_slice(&bytes)? {
             Answer::Refused { code, field, message } => Err(Rejected { code, field, message }.into()),
             answer => Ok(answer),

@@ -17,7 +17,7 @@ AWS = os.path.join(os.path.dirname(sys.executable), "aws")
 def aws(*arguments, region=HOME, refused=None):
     """Runs `aws backup …`; gives its JSON."""
     command = [AWS, "--endpoint-url", URL, "--region", region, "--output", "json", "backup", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     print("aws backup", " ".join(arguments)[:150], "->", done.returncode)
     if refused:
         findings.check(done.returncode > 0 and refused in done.stderr, f"{arguments}: {done.returncode} {done.stderr}")
@@ -72,7 +72,7 @@ def by_plan(resources):
         found = {job["ResourceArn"]: job for job in jobs if "CreatedBy" in job}
         return found if set(resources) <= set(found) else None
 
-    jobs = wait("the plan to back up", backups, 120)
+    jobs = wait("the plan to back up", backups, 240)
     findings.check(set(jobs) == set(resources), f"the plan backs up what is selected: {set(jobs)}")
     for job in jobs.values():
         findings.check(job["CreatedBy"]["BackupPlanId"] == SETTING["plan"], f"made by the plan: {job['CreatedBy']}")

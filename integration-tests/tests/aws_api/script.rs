@@ -8,8 +8,8 @@ use integration_tests::installation::{ApiGateway, Installation, aws_tools};
 use serde::Serialize;
 use tokio::process::Command;
 
-/// Far more than any script takes.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Far more than any script takes, some of which wait for the next minute and start a client a hundred times.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a script is told: where the API is and who may use it.
 #[derive(Clone, Debug, Serialize)]

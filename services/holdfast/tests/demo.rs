@@ -38,6 +38,12 @@ fn fingerprint(root: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
     all
 }
 
+/// How long the backups and copies of both runs took, one after the other.
+fn worked_ms(report: &Value) -> u64 {
+    let cycles = report["runs"].as_array().unwrap().iter().flat_map(|run| run["cycles"].as_array().unwrap());
+    cycles.flat_map(|cycle| [&cycle["backup"], &cycle["copy"]]).map(|job| job["duration_ms"].as_u64().unwrap()).sum()
+}
+
 #[test]
 fn the_demo_proves_what_it_says_with_one_document_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
@@ -55,7 +61,9 @@ fn the_demo_proves_what_it_says_with_one_document_and_leaves_nothing_behind() {
     // Exactly one document: anything before or after it is an error here.
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &report["proven"]), (Some(0), &Value::Bool(true)), "{said}\n{report:#}");
-    assert!(report["duration_ms"].as_u64().unwrap() < 180_000, "{report:#}");
+    // Three minutes, and more where the jobs themselves, which are some seconds of it, show how slow the machine is.
+    let allowed = 180_000 + 10 * worked_ms(&report);
+    assert!(report["duration_ms"].as_u64().unwrap() < allowed, "{allowed} ms are allowed: {report:#}");
 
     let cycles = |run: usize| report["runs"][run]["cycles"].as_array().unwrap().clone();
     for (first, second) in cycles(0).iter().zip(&cycles(1)) {

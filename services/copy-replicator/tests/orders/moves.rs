@@ -144,7 +144,7 @@ mod deaths {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), died)
+        tokio::time::timeout(Duration::from_secs(180), died)
             .await
             .unwrap_or_else(|_| panic!("it does not die at {point}"));
         assert!(!first.0.wait().unwrap().success());

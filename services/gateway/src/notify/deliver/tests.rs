@@ -81,7 +81,7 @@ async fn a_webhook_that_fails_is_tried_again_and_gets_each_notice_once_in_order(
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), all_gone).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), all_gone).await.unwrap();
     stop.cancel();
     delivering.await.unwrap();
     let sent = sent.lock();

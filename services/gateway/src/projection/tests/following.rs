@@ -108,7 +108,7 @@ async fn until_listed(projection: &Projection, numbers: impl Iterator<Item = u64
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(20), waiting).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(60), waiting).await.is_err() {
         assert_eq!(listed(projection).await, expected);
     }
 }
