@@ -4,8 +4,19 @@ use std::time::Duration;
 
 use job_bus::server_process::{NatsServer, ServerOptions};
 use job_bus::{Bus, ConnectError};
+use tokio::net::TcpSocket;
 
 use crate::fixture::{WAIT, config};
+
+/// A port where nobody listens: who tries is refused at once. Nobody else is given it, and a server may still listen there, for
+/// as long as the socket is held.
+fn held_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
 
 /// Says that it is a server of that version, and then what every server says.
 fn server_that_says(version: &'static str) -> u16 {
@@ -48,7 +59,7 @@ async fn a_server_that_is_just_new_enough_is_taken() {
 
 #[tokio::test]
 async fn an_unreachable_server_is_an_error_after_the_wait() {
-    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let (_held, port) = held_port();
     let url = format!("nats://127.0.0.1:{port}");
     let error = Bus::connect(&config(&url), Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { waited_s: 1, .. }), "{error}");
@@ -57,7 +68,7 @@ async fn an_unreachable_server_is_an_error_after_the_wait() {
 
 #[tokio::test]
 async fn a_server_that_starts_within_the_wait_is_reached() {
-    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let (_held, port) = held_port();
     let dir = tempfile::tempdir().unwrap();
     let config = config(&format!("nats://127.0.0.1:{port}"));
     let options = ServerOptions { dir: dir.path().join("nats"), port, ..Default::default() };

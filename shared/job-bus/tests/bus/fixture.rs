@@ -32,22 +32,41 @@ pub(crate) fn config(url: &str) -> BusConfig {
     }
 }
 
+/// For what must run out while the test waits.
 pub(crate) fn quick() -> Timing {
     Timing { ack_wait: Duration::from_secs(1), lease_ttl: Duration::from_secs(1) }
 }
 
-/// A server with the region's streams, and times of a second.
+/// For what must not run out, however slow the machine is and its disk.
+pub(crate) fn patient() -> Timing {
+    Timing { ack_wait: Duration::from_secs(300), lease_ttl: Duration::from_secs(300) }
+}
+
+/// A server with the region's streams. Nothing runs out.
 pub(crate) async fn provisioned() -> Fixture {
-    let fixture = empty().await;
+    provisioned_with(patient()).await
+}
+
+/// The same, and deliveries and leases run out after a second.
+pub(crate) async fn provisioned_quick() -> Fixture {
+    provisioned_with(quick()).await
+}
+
+async fn provisioned_with(timing: Timing) -> Fixture {
+    let fixture = empty_with(timing).await;
     fixture.bus.provision(&fixture.region).await.unwrap();
     fixture
 }
 
 /// A server with nothing on it.
 pub(crate) async fn empty() -> Fixture {
+    empty_with(patient()).await
+}
+
+async fn empty_with(timing: Timing) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let server = NatsServer::start(ServerOptions { dir: dir.path().join("nats"), ..Default::default() }).unwrap();
-    let bus = Bus::connect_with(&config(&server.url()), WAIT, quick()).await.unwrap();
+    let bus = Bus::connect_with(&config(&server.url()), WAIT, timing).await.unwrap();
     Fixture { server, bus, region: region(), _dir: dir }
 }
 

@@ -10,7 +10,7 @@ use job_events::subjects::{self, Queue, Service};
 use job_model::{JobId, Region};
 use uuid::Uuid;
 
-use crate::fixture::{WAIT, config, quick, region};
+use crate::fixture::{WAIT, config, patient, region};
 
 struct Guarded {
     server: NatsServer,
@@ -44,7 +44,7 @@ impl Guarded {
             inbox_prefix: Some(role.inbox_prefix()),
             ..config(&self.server.url())
         };
-        Bus::connect_with(&config, WAIT, quick()).await.unwrap()
+        Bus::connect_with(&config, WAIT, patient()).await.unwrap()
     }
 
     async fn provisioned() -> Self {
