@@ -21,7 +21,12 @@ use uuid::Uuid;
 
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
 
+/// For what must run out while the test waits.
 pub(crate) const TIMING: Timing = Timing { ack_wait: Duration::from_secs(2), lease_ttl: Duration::from_secs(2) };
+
+/// For what must not, however slow the machine is and its disk; and less than [`WAIT`], so that who waits for it to run out
+/// is noticed.
+pub(crate) const PATIENT: Timing = Timing { ack_wait: Duration::from_secs(20), lease_ttl: Duration::from_secs(20) };
 
 pub(crate) const VOLUME: &str = "arn:aws:ec2:ap-northeast-1:123456789012:volume/vol-1";
 
@@ -32,7 +37,12 @@ pub(crate) struct Fixture {
     pub(crate) dir: tempfile::TempDir,
 }
 
+/// With [`TIMING`].
 pub(crate) async fn connect(url: &str) -> Bus {
+    connect_with(url, TIMING).await
+}
+
+async fn connect_with(url: &str, timing: Timing) -> Bus {
     let config = BusConfig {
         url: url.to_owned(),
         name: "test".to_owned(),
@@ -42,15 +52,25 @@ pub(crate) async fn connect(url: &str) -> Bus {
         inbox_prefix: None,
         ca_file: None,
     };
-    Bus::connect_with(&config, WAIT, TIMING).await.unwrap()
+    Bus::connect_with(&config, WAIT, timing).await.unwrap()
 }
 
 impl Fixture {
+    /// Deliveries and leases run out as [`TIMING`] says.
     pub(crate) async fn new() -> Self {
+        Self::with(TIMING).await
+    }
+
+    /// The same with [`PATIENT`].
+    pub(crate) async fn patient() -> Self {
+        Self::with(PATIENT).await
+    }
+
+    async fn with(timing: Timing) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = ServerOptions { dir: dir.path().join("nats"), ..Default::default() };
         let server = NatsServer::start(options).unwrap();
-        let bus = connect(&server.url()).await;
+        let bus = connect_with(&server.url(), timing).await;
         let region: Region = "ap-northeast-1".parse().unwrap();
         bus.provision(&region).await.unwrap();
         Self { server, bus, region, dir }

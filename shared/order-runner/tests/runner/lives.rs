@@ -8,7 +8,7 @@ use job_model::{FailureCode, Progress};
 use order_runner::{Attempt, StopReason, WorkFailure};
 use service_host::{Clock, SystemClock};
 
-use crate::fixture::{Fixture, TIMING, removed, until};
+use crate::fixture::{Fixture, PATIENT, TIMING, WAIT, removed};
 
 /// Runs until it is told to stop.
 async fn until_stopped(attempt: Attempt) -> Result<Fact, WorkFailure> {
@@ -18,7 +18,7 @@ async fn until_stopped(attempt: Attempt) -> Result<Fact, WorkFailure> {
 
 #[tokio::test]
 async fn an_order_is_carried_out_told_and_settled() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     let job = f.order(1).await;
     let worker = f.worker("a").start(async |_, attempt| Ok(removed(&attempt)));
     let mut facts = f.facts().await;
@@ -56,7 +56,7 @@ async fn long_work_keeps_its_order_and_tells_its_progress() {
 
 #[tokio::test]
 async fn a_failure_is_told_with_code_message_and_progress_and_the_order_is_not_repeated() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     f.order(1).await;
     let _worker = f.worker("a").start(async |_, attempt| {
         attempt.control().advance(Progress { items_done: 3, ..Progress::default() });
@@ -72,7 +72,7 @@ async fn a_failure_is_told_with_code_message_and_progress_and_the_order_is_not_r
 
 #[tokio::test]
 async fn work_that_panics_fails_its_order_and_not_the_worker() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     f.order(1).await;
     let _worker = f.worker("a").start(async |order, attempt| {
         assert_ne!(order.header().job_id.as_uuid().as_u128(), 1, "the first order is poison");
@@ -87,7 +87,7 @@ async fn work_that_panics_fails_its_order_and_not_the_worker() {
 
 #[tokio::test]
 async fn a_running_order_stops_when_somebody_asks() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     let job = f.order(1).await;
     let _worker = f.worker("a").start(async |_, attempt| until_stopped(attempt).await);
     let mut facts = f.facts().await;
@@ -100,7 +100,7 @@ async fn a_running_order_stops_when_somebody_asks() {
 
 #[tokio::test]
 async fn an_order_that_was_stopped_before_it_began_is_not_carried_out() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     let job = f.order(1).await;
     f.stop_job(job).await;
     let _worker = f.worker("a").start(async |_, _| panic!("it must not run"));
@@ -110,7 +110,7 @@ async fn an_order_that_was_stopped_before_it_began_is_not_carried_out() {
 
 #[tokio::test]
 async fn an_order_whose_deadline_passes_stops_and_fails_for_good() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     f.order_with(1, |body, _| {
         body.order.deadline = Some(SystemClock::new().now() + SignedDuration::from_millis(700));
     })
@@ -129,7 +129,7 @@ async fn an_order_whose_deadline_passes_stops_and_fails_for_good() {
 
 #[tokio::test]
 async fn a_done_order_that_comes_again_is_told_again_and_not_done_again() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     let runs = Arc::new(AtomicU32::new(0));
     let script = |runs: Arc<AtomicU32>| {
         move |_, attempt: Attempt| {
@@ -170,7 +170,7 @@ async fn async_nats_facts(f: &Fixture) -> String {
 
 #[tokio::test]
 async fn an_order_of_a_lower_generation_or_an_earlier_attempt_is_dropped() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     f.order_with(1, |body, _| body.order.attempt = 2).await;
     let _worker = f.worker("a").start(async |order, attempt| {
         assert_eq!(order.header().attempt, 2);
@@ -186,7 +186,7 @@ async fn an_order_of_a_lower_generation_or_an_earlier_attempt_is_dropped() {
 
 #[tokio::test]
 async fn what_is_no_order_goes_to_the_dead_letters() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     f.publish_order("x", b"not an order".to_vec(), "x").await;
     let _worker = f.worker("a").start(async |_, _| panic!("nothing to run"));
     f.settled().await;
@@ -199,7 +199,7 @@ async fn what_is_no_order_goes_to_the_dead_letters() {
 
 #[tokio::test]
 async fn an_order_nobody_understands_fails_its_job_and_is_kept_as_a_dead_letter() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     let job = f.order_with(1, |_, envelope| envelope.event_type = "holdfast.order.dance.v9".to_owned()).await;
     let _worker = f.worker("a").start(async |_, _| panic!("nothing to run"));
     let (_, failed) = f.facts().await.named("attempt-failed").await;
@@ -212,15 +212,20 @@ async fn an_order_nobody_understands_fails_its_job_and_is_kept_as_a_dead_letter(
 
 #[tokio::test]
 async fn a_soft_stop_gives_back_what_does_not_end_in_time_and_a_checkpoint_is_found_again() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     f.order(1).await;
-    let first = f.worker("a").start(async |_, attempt| {
-        attempt.save_checkpoint(&41_u32).await.unwrap();
-        attempt.control().advance(Progress { items_done: 41, ..Progress::default() });
-        until_stopped(attempt).await
+    let (saved, mut was_saved) = tokio::sync::watch::channel(false);
+    let first = f.worker("a").start(move |_, attempt| {
+        let saved = saved.clone();
+        async move {
+            attempt.save_checkpoint(&41_u32).await.unwrap();
+            attempt.control().advance(Progress { items_done: 41, ..Progress::default() });
+            saved.send_replace(true);
+            until_stopped(attempt).await
+        }
     });
     f.facts().await.named("attempt-started").await;
-    until(async || f.open_orders().await == 1).await;
+    was_saved.wait_for(|saved| *saved).await.unwrap();
     let store = first.end().await;
     assert_eq!(f.open_orders().await, 1, "given back, not settled");
 
@@ -232,17 +237,20 @@ async fn a_soft_stop_gives_back_what_does_not_end_in_time_and_a_checkpoint_is_fo
         }
     });
     f.facts().await.named("sandbox-removed").await;
-    assert!(begin.elapsed() < TIMING.lease_ttl, "the lease was given back too: {:?}", begin.elapsed());
+    assert!(begin.elapsed() < PATIENT.lease_ttl, "the lease was given back too: {:?}", begin.elapsed());
     f.settled().await;
     assert_eq!(f.told().await, ["attempt-started", "attempt-started", "sandbox-removed"]);
 }
 
 #[tokio::test]
 async fn a_soft_stop_lets_short_work_end() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     f.order(1).await;
     let (go, gone) = tokio::sync::watch::channel(false);
-    let worker = f.worker("a").start(move |_, attempt| {
+    let mut worker = f.worker("a");
+    // However long the work needs to notice that it may end.
+    worker.runner.as_mut().unwrap().drain = WAIT;
+    let worker = worker.start(move |_, attempt| {
         let mut gone = gone.clone();
         async move {
             gone.wait_for(|go| *go).await.unwrap();
@@ -259,6 +267,7 @@ async fn a_soft_stop_lets_short_work_end() {
 
 #[tokio::test]
 async fn a_hard_stop_gives_everything_back_at_once() {
+    // But for the lease, which has to run out.
     let f = Fixture::new().await;
     f.order(1).await;
     let worker = f.worker("a").start(async |_, _| std::future::pending().await);
@@ -272,7 +281,7 @@ async fn a_hard_stop_gives_everything_back_at_once() {
 
 #[tokio::test]
 async fn a_worker_that_starts_before_its_streams_waits_for_them() {
-    let f = Fixture::new().await;
+    let f = Fixture::patient().await;
     let stream = job_events::subjects::Queue::Restore.stream(&f.region);
     f.bus.query(&format!("$JS.API.STREAM.DELETE.{stream}"), Vec::new(), Duration::from_secs(10)).await.unwrap();
     let _worker = f.worker("a").start(async |_, attempt| Ok(removed(&attempt)));
