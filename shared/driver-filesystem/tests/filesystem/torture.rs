@@ -1,12 +1,13 @@
 //! The tree with some of everything.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use driver_api::conformance::{Bench, CountingControl, Damage, Subject, files};
-use driver_api::{Driver, DriverError, NoControl};
+use driver_api::{Control, Driver, DriverError, NoControl};
 use driver_filesystem::FilesystemDriver;
-use job_model::{ExceptionKind, OverwritePolicy};
+use job_model::{ExceptionKind, OverwritePolicy, Progress};
 
 use super::oracle::{self, difference, run};
 use super::source::{Mount, Unlock, allocated, noise, torture};
@@ -122,31 +123,40 @@ fn project_ids_come_back_where_the_file_system_has_them() {
     assert!(!bench.check(&Plain, &point, &target).unwrap().findings.is_empty());
 }
 
+/// Changes a file whenever some of it was read, so that its time shows it.
+struct NeverRests(PathBuf, AtomicU64);
+
+impl Control for NeverRests {
+    fn is_stopped(&self) -> bool {
+        false
+    }
+
+    fn advance(&self, difference: Progress) {
+        use std::os::unix::fs::FileExt;
+
+        if difference.bytes_read == 0 {
+            return;
+        }
+        let file = fs::File::options().write(true).open(&self.0).unwrap();
+        let modified = || file.metadata().unwrap().modified().unwrap();
+        let before = modified();
+        // Until the clock of the file system has moved on.
+        while modified() == before {
+            file.write_all_at(&self.1.fetch_add(1, Ordering::Relaxed).to_le_bytes(), 2 << 20).unwrap();
+        }
+    }
+}
+
 #[test]
 fn file_that_never_rests_is_an_exception_and_the_rest_is_captured() {
-    use std::os::unix::fs::FileExt;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     let bench = Bench::new();
     let source = bench.path("source");
     fs::create_dir(&source).unwrap();
     fs::write(source.join("restless"), noise(1, 4 << 20)).unwrap();
     fs::write(source.join("still"), "x").unwrap();
     bench.settle();
-    let done = AtomicBool::new(false);
-    let point = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let file = fs::File::options().write(true).open(source.join("restless")).unwrap();
-            let mut count = 0_u64;
-            while !done.load(Ordering::Relaxed) {
-                file.write_all_at(&count.to_le_bytes(), 2 << 20).unwrap();
-                count += 1;
-            }
-        });
-        let point = bench.capture_with(&Plain, &source, None, &NoControl);
-        done.store(true, Ordering::Relaxed);
-        point.unwrap()
-    });
+    let control = NeverRests(source.join("restless"), AtomicU64::new(0));
+    let point = bench.capture_with(&Plain, &source, None, &control).unwrap();
     let found: Vec<_> = point.capture.exceptions.iter().map(|e| (e.path.as_str(), e.kind)).collect();
     assert_eq!(found, [("restless", ExceptionKind::ChangedWhileReading)]);
     assert_eq!(point.capture.items, 2);

@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Once;
 
 use driver_api::conformance::{Bench, CountingControl, Damage, Point, Subject, files};
-use driver_api::{Driver, DriverError, NoControl, SnapshotReader};
+use driver_api::{Control, Driver, DriverError, SnapshotReader};
 use driver_volume::VolumeDriver;
-use job_model::{ExceptionKind, OverwritePolicy};
+use job_model::{ExceptionKind, OverwritePolicy, Progress};
 use vault_format::NodeKind;
 
 use super::oracle::{MIB, allocated, difference, image, run};
@@ -113,24 +114,32 @@ fn image_is_rebuilt_from_a_plain_restore_with_the_documented_script() {
     run("cmp", &[source.to_str().unwrap(), place.join("image").to_str().unwrap()]);
 }
 
+/// Writes into a file as soon as some of it was read.
+struct WritesMeanwhile<'a>(&'a Path, Once);
+
+impl Control for WritesMeanwhile<'_> {
+    fn is_stopped(&self) -> bool {
+        false
+    }
+
+    fn advance(&self, difference: Progress) {
+        if difference.bytes_read > 0 {
+            self.1.call_once(|| {
+                let file = File::options().write(true).open(self.0).unwrap();
+                file.write_all_at(b"written", MIB).unwrap();
+            });
+        }
+    }
+}
+
 #[test]
 fn image_written_while_it_is_read_is_an_exception() {
-    use std::sync::atomic::{AtomicBool, Ordering};
     let bench = Bench::new();
     let source = bench.path("source");
     image(&source, 40 * MIB, &[(0, 40 * MIB as usize)]);
-    let done = AtomicBool::new(false);
-    let point = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let file = File::options().write(true).open(&source).unwrap();
-            while !done.load(Ordering::Relaxed) {
-                file.write_all_at(b"written", MIB).unwrap();
-            }
-        });
-        let point = bench.capture_with(&Plain, &source, None, &NoControl).unwrap();
-        done.store(true, Ordering::Relaxed);
-        point
-    });
+    // Or both are written in the same tick of the clock.
+    bench.settle();
+    let point = bench.capture_with(&Plain, &source, None, &WritesMeanwhile(&source, Once::new())).unwrap();
     let kinds: Vec<_> = point.capture.exceptions.iter().map(|e| e.kind).collect();
     assert_eq!(kinds, [ExceptionKind::ChangedWhileReading]);
 }
