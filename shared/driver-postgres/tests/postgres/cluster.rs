@@ -1,10 +1,12 @@
 //! Servers for the tests: made once as a template, copied for each, reached over a socket of their own.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use driver_postgres::PostgresSettings;
 use driver_postgres::connection::{Connection, Mode, Rows};
@@ -57,17 +59,37 @@ pub(crate) fn program(name: &str) -> Command {
     command
 }
 
+/// Waits for what comes by itself, at the machine's own speed.
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "waited a minute for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A place that the tests of all runs share, for what is made in this way: another way is another place, so that nothing of
+/// an earlier day is taken for it.
+pub(crate) fn shared_place(name: &str, made: &impl std::hash::Hash) -> PathBuf {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    made.hash(&mut hasher);
+    PathBuf::from(format!("/tmp/pg-holdfast-{name}-{:016x}", hasher.finish()))
+}
+
+/// How all clusters are made.
+const INITDB: [&str; 10] =
+    ["-k", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8", "--wal-segsize=1", "-N"];
+
 /// An empty cluster that was shut down; the same for all tests of a run.
 fn template() -> PathBuf {
-    let place = PathBuf::from("/tmp/pg-holdfast-template-15");
+    let place = shared_place("template", &(BIN, INITDB));
     if place.join("PG_VERSION").exists() {
         return place;
     }
     let mine = PathBuf::from(format!("/tmp/pg-holdfast-template-{}", std::process::id()));
     let _ = fs::remove_dir_all(&mine);
-    let mut initdb = program("initdb");
-    initdb.args(["-k", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8", "--wal-segsize=1", "-N", "-D"]);
-    run(initdb.arg(&mine));
+    run(program("initdb").args(INITDB).arg("-D").arg(&mine));
     // Whoever comes second has done it for nothing.
     if fs::rename(&mine, &place).is_err() {
         fs::remove_dir_all(&mine).unwrap();
@@ -75,29 +97,68 @@ fn template() -> PathBuf {
     place
 }
 
+/// A port that nobody else takes while its server is not up: the system hands out none that low by itself, and tests beside
+/// this one see that somebody listens there on another address of this machine.
+struct ClaimedPort {
+    number: u16,
+    _claim: TcpListener,
+}
+
+impl ClaimedPort {
+    fn new() -> Self {
+        let first = 10_000 + (std::process::id() % 10_000) as u16;
+        let claimed = (first..first + 10_000).find_map(|number| {
+            let claim = TcpListener::bind(("127.0.0.77", number)).ok()?;
+            // A program that knows nothing of this may be there.
+            TcpListener::bind(("127.0.0.1", number)).ok()?;
+            Some(Self { number, _claim: claim })
+        });
+        claimed.unwrap()
+    }
+}
+
+/// Part of the name of a socket that lies in a directory of its own.
+const PORT: u16 = 5432;
+
 /// A cluster of its own.
 pub(crate) struct Cluster {
     pub(crate) place: Place,
     pub(crate) data: PathBuf,
-    pub(crate) port: u16,
+    /// For clusters that are reached over TCP too.
+    tcp: Option<ClaimedPort>,
     running: bool,
 }
 
 impl Cluster {
-    /// Makes one and does not start it.
+    /// Makes one and does not start it. It is reached over its socket.
     pub(crate) fn make() -> Self {
+        Self::make_with(None)
+    }
+
+    /// The same, reached over TCP too.
+    pub(crate) fn make_on_tcp() -> Self {
+        Self::make_with(Some(ClaimedPort::new()))
+    }
+
+    fn make_with(tcp: Option<ClaimedPort>) -> Self {
         let place = Place::new();
         let data = place.path("source");
         run(Command::new("cp").arg("-a").arg(template()).arg(&data));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Pages that a vacuum changes whenever it comes by would be among those that a test has changed.
         let conf = format!(
-            "unix_socket_directories = '{}'\nport = {port}\nlisten_addresses = '127.0.0.1'\nfsync = off\n\
+            "unix_socket_directories = '{}'\nport = {}\nlisten_addresses = '{}'\nfsync = off\nautovacuum = off\n\
              wal_level = replica\nmax_wal_senders = 8\nmax_replication_slots = 8\nshared_buffers = 32MB\n",
-            place.path("").display()
+            place.path("").display(),
+            tcp.as_ref().map_or(PORT, |port| port.number),
+            if tcp.is_some() { "127.0.0.1" } else { "" },
         );
         let conf_file = data.join("postgresql.conf");
         fs::write(&conf_file, fs::read_to_string(&conf_file).unwrap() + &conf).unwrap();
-        Self { place, data, port, running: false }
+        Self { place, data, tcp, running: false }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.tcp.as_ref().map_or(PORT, |port| port.number)
     }
 
     /// Makes one and starts it.
@@ -109,10 +170,20 @@ impl Cluster {
 
     /// As [`Self::start`], with a database `shop` that has some of everything.
     pub(crate) fn with_shop() -> Self {
-        let cluster = Self::start();
-        cluster.sql("postgres", "CREATE DATABASE shop");
-        cluster.sql("shop", SHOP);
-        cluster
+        Self::start().and_shop()
+    }
+
+    /// As [`Self::with_shop`], reached over TCP too.
+    pub(crate) fn with_shop_on_tcp() -> Self {
+        let mut cluster = Self::make_on_tcp();
+        cluster.begin();
+        cluster.and_shop()
+    }
+
+    fn and_shop(self) -> Self {
+        self.sql("postgres", "CREATE DATABASE shop");
+        self.sql("shop", SHOP);
+        self
     }
 
     pub(crate) fn begin(&mut self) {
@@ -134,7 +205,7 @@ impl Cluster {
     }
 
     pub(crate) fn connect(&self, database: &str) -> Connection {
-        connect(&self.place.path(""), self.port, database)
+        connect(&self.place.path(""), self.port(), database)
     }
 
     pub(crate) fn sql(&self, database: &str, sql: &str) -> Rows {
@@ -143,12 +214,17 @@ impl Cluster {
 
     /// Its location over the socket.
     pub(crate) fn location(&self, method: &str) -> String {
-        format!("postgresql:///?host={}&port={}&profile=main&method={method}", self.place.path("").display(), self.port)
+        format!(
+            "postgresql:///?host={}&port={}&profile=main&method={method}",
+            self.place.path("").display(),
+            self.port()
+        )
     }
 
     /// Its location over TCP.
     pub(crate) fn tcp_location(&self, profile: &str) -> String {
-        format!("postgresql://127.0.0.1:{}/?profile={profile}&method=stream", self.port)
+        assert!(self.tcp.is_some(), "it was made without TCP");
+        format!("postgresql://127.0.0.1:{}/?profile={profile}&method=stream", self.port())
     }
 }
 

@@ -10,7 +10,7 @@ use driver_api::conformance::{Damage, Subject};
 use driver_postgres::PostgresDriver;
 use job_model::FindingKind;
 
-use super::cluster::{Cluster, Place, run, settings};
+use super::cluster::{BIN, Cluster, Place, SHOP, run, settings, shared_place};
 
 /// Two states of the same cluster, without what a server makes anew.
 struct States {
@@ -22,7 +22,7 @@ struct States {
 impl States {
     /// The same for all tests: a process of its own for each would make them again and again.
     fn new() -> Self {
-        let states = PathBuf::from("/tmp/pg-holdfast-states-15");
+        let states = shared_place("states", &(BIN, SHOP, include_str!("conformance.rs")));
         if !states.exists() {
             let place = Place::new();
             Self::make(&place);

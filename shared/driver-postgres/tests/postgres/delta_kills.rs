@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use driver_api::conformance::MemoryVault;
@@ -22,10 +22,8 @@ use super::captures::{Point, capture, verify_backup};
 use super::cluster::{Cluster, program, run};
 use super::deltas::{digest, is_the_recovery_point, restore_over, written_bytes};
 
-/// So many old directories are restored over.
+/// So many old directories are restored over; and one more, if none of them was left half way.
 const ROUNDS: u64 = 3;
-/// And more, until one of them was left half way: about every second is.
-const ROUNDS_MAX: u64 = 16;
 /// What is compared and counted as one.
 const BLOCK: usize = 1 << 20;
 
@@ -59,37 +57,44 @@ fn point_of(vault: &MemoryVault, origin: &Path) -> Point {
     capture(vault, &format!("file://{}", origin.display()))
 }
 
-/// Kills this process some time after so many looks; without a number it only counts them.
+/// Kills this process some time after so many looks, or after the first look that finds the target no cluster any more.
+/// Without either it only counts the looks.
 struct Fate {
     looks: AtomicU64,
     at: Option<u64>,
+    half_way: Option<PathBuf>,
+    is_due: AtomicBool,
     after: Duration,
+}
+
+impl Fate {
+    fn new(at: Option<u64>, half_way: Option<PathBuf>, after: Duration) -> Self {
+        Self { looks: AtomicU64::new(0), at, half_way, is_due: AtomicBool::new(false), after }
+    }
 }
 
 impl Control for Fate {
     fn is_stopped(&self) -> bool {
-        if Some(self.looks.fetch_add(1, Ordering::Relaxed) + 1) == self.at {
+        let is_half_way = || self.half_way.as_ref().is_some_and(|target| !target.join("global/pg_control").exists());
+        let is_due = Some(self.looks.fetch_add(1, Ordering::Relaxed) + 1) == self.at || is_half_way();
+        if is_due && !self.is_due.swap(true, Ordering::Relaxed) {
+            let end = || {
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+            };
+            if self.after.is_zero() {
+                // Here and now, and not when another thread's turn comes.
+                end();
+            }
             let after = self.after;
             std::thread::spawn(move || {
                 std::thread::sleep(after);
-                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+                end();
             });
         }
         false
     }
 
     fn advance(&self, _difference: Progress) {}
-}
-
-/// Kills this process some time after the target is no cluster any more: rarely does a look fall into that time.
-fn kill_when_half_way(target: PathBuf, after: Duration) {
-    std::thread::spawn(move || {
-        while target.join("global/pg_control").exists() {
-            std::thread::sleep(Duration::from_micros(50));
-        }
-        std::thread::sleep(after);
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
-    });
 }
 
 #[test]
@@ -102,10 +107,8 @@ fn the_restore_of_a_test() {
     let point = point_of(&vault, &origin);
     let after = Duration::from_micros(number("RESTORE_MICROS").unwrap_or(0));
     let at = number("RESTORE_LOOKS");
-    if at.is_none() && number("RESTORE_MICROS").is_some() {
-        kill_when_half_way(target.clone(), after);
-    }
-    let fate = Fate { looks: AtomicU64::new(0), at, after };
+    let half_way = (at.is_none() && number("RESTORE_MICROS").is_some()).then(|| target.clone());
+    let fate = Fate::new(at, half_way, after);
     restore_over(&point, &target, &fate).unwrap();
     fs::write(std::env::var_os("RESTORE_COUNTED").unwrap(), fate.looks.into_inner().to_string()).unwrap();
 }
@@ -186,8 +189,9 @@ fn a_restore_over_old_data_that_is_killed_leaves_the_old_or_nothing_to_start_and
     let vault = MemoryVault::new();
     let point = point_of(&vault, &scene.origin);
     let (mut killed, mut half_way) = (0, 0);
-    for round in 0..ROUNDS_MAX {
-        if round >= ROUNDS && half_way > 0 {
+    for round in 0..=ROUNDS {
+        let is_last = round == ROUNDS;
+        if is_last && half_way > 0 {
             break;
         }
         copy(&scene.cluster.data, &target);
@@ -195,7 +199,9 @@ fn a_restore_over_old_data_that_is_killed_leaves_the_old_or_nothing_to_start_and
         for _ in 0..random.random_range(1..=2) {
             // Most of the first half only looks at what is there.
             let look = (random.random_bool(0.5)).then(|| random.random_range(looks * 2 / 5..=looks));
-            let fate = (look, random.random_range(0..3000));
+            let drawn = (look, random.random_range(1..3000));
+            // What is drawn may be over before its time has come; this is not.
+            let fate = if is_last { (None, 0) } else { drawn };
             let about = match fate {
                 (Some(look), micros) => {
                     format!("seed {seed}, round {round}, killed {micros} µs after look {look} of {looks}")

@@ -108,6 +108,17 @@ impl Control for StopAfter {
     fn advance(&self, _difference: Progress) {}
 }
 
+/// Stops the work as soon as the target is no cluster any more.
+struct StopHalfWay<'a>(&'a Path);
+
+impl Control for StopHalfWay<'_> {
+    fn is_stopped(&self) -> bool {
+        !self.0.join("global/pg_control").exists()
+    }
+
+    fn advance(&self, _difference: Progress) {}
+}
+
 #[test]
 fn a_restore_over_old_data_that_is_cut_short_leaves_the_old_or_nothing_to_start_and_goes_on() {
     const CUTS: u64 = 12;
@@ -124,9 +135,12 @@ fn a_restore_over_old_data_that_is_cut_short_leaves_the_old_or_nothing_to_start_
     let looks = whole.looks.into_inner();
     let mut half_way = 0;
     // Most of the first half only looks at what is there.
-    for cut in (1..CUTS).filter(|cut| *cut == 1 || *cut >= CUTS / 2) {
+    let cuts = (1..CUTS).filter(|cut| *cut == 1 || *cut >= CUTS / 2).map(|cut| StopAfter::new(looks * cut / CUTS));
+    let cuts = cuts.map(|cut| Box::new(cut) as Box<dyn Control>);
+    // Whatever the others meet.
+    for control in cuts.chain([Box::new(StopHalfWay(&target)) as Box<dyn Control>]) {
         fresh();
-        let error = restore_over(&point, &target, &StopAfter::new(looks * cut / CUTS)).unwrap_err();
+        let error = restore_over(&point, &target, &*control).unwrap_err();
         assert!(error.is_stop(), "{error}");
         if target.join("global/pg_control").exists() {
             // Nothing but what lies beside was written, or all of it.

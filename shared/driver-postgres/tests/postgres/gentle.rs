@@ -1,7 +1,7 @@
 //! Captures that leave the server alone: a checkpoint that takes its time, and files that are read slowly.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use driver_api::conformance::MemoryVault;
 use driver_api::{Capture, CaptureRequest, Control, Driver as _, DriverError, QuiesceOutcome};
@@ -10,7 +10,7 @@ use driver_postgres::{PostgresDriver, PostgresSettings};
 use job_model::{Progress, WaitsFor};
 
 use super::captures::commit;
-use super::cluster::{Cluster, settings};
+use super::cluster::{Cluster, settings, wait_for};
 
 /// Hears what a capture waits for and what it reads, and stops it.
 #[derive(Default)]
@@ -54,14 +54,6 @@ fn capture(
 
 fn spread() -> PostgresSettings {
     PostgresSettings { checkpoint: Checkpoint::Spread, ..settings() }
-}
-
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "waited a minute for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

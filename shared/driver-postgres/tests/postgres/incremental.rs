@@ -14,7 +14,7 @@ use job_model::{ChangeMethod, OverwritePolicy, Progress};
 use vault_format::{Id, NodeKind};
 
 use super::captures::{Point, commit};
-use super::cluster::{connect, run, settings};
+use super::cluster::{connect, run, settings, wait_for};
 use super::restored::{options, restore_with};
 
 const PORT: u16 = 5417;
@@ -330,6 +330,8 @@ fn a_server_on_a_timeline_of_its_own_is_captured_in_full_once() {
     server.stop();
     let mut restored = server.restored("restored");
     restored.start();
+    // It may answer, and does so while it recovers, before it has a timeline of its own.
+    wait_for("the promotion", || restored.sql("postgres", "SELECT pg_is_in_recovery()") == "f");
     let (other, _) = restored.capture(&vault, Some(&ahead));
     let why = other.capture.reading.fallback.clone().unwrap();
     assert_eq!(other.capture.reading.method, ChangeMethod::FullRead, "{why}");

@@ -15,12 +15,12 @@ use super::restored::{RestoredCopy, failures, options, restore_with};
 
 fn location(cluster: &Cluster, more: &str) -> String {
     let socket = cluster.place.path("");
-    format!("postgresql:///shop?host={}&port={}&profile=main&method=logical{more}", socket.display(), cluster.port)
+    format!("postgresql:///shop?host={}&port={}&profile=main&method=logical{more}", socket.display(), cluster.port())
 }
 
 fn into(cluster: &Cluster, database: &str) -> String {
     let socket = cluster.place.path("");
-    format!("postgresql:///{database}?host={}&port={}&profile=main", socket.display(), cluster.port)
+    format!("postgresql:///{database}?host={}&port={}&profile=main", socket.display(), cluster.port())
 }
 
 fn proven(point: &Point) -> Vec<String> {
@@ -112,7 +112,7 @@ fn a_dump_that_lost_something_fails_with_its_name() {
 
 #[test]
 fn clients_log_in_with_the_password_of_the_profile() {
-    let mut cluster = Cluster::with_shop();
+    let mut cluster = Cluster::with_shop_on_tcp();
     cluster.sql("shop", "CREATE ROLE backup LOGIN PASSWORD 'a:b\\c d'; GRANT pg_read_all_data TO backup");
     let hba = "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
     fs::write(cluster.data.join("pg_hba.conf"), hba).unwrap();
@@ -128,7 +128,7 @@ fn clients_log_in_with_the_password_of_the_profile() {
         ..Default::default()
     };
     all.profiles.insert("backup".to_owned(), profile);
-    let location = format!("postgresql://127.0.0.1:{}/shop?profile=backup&method=logical", cluster.port);
+    let location = format!("postgresql://127.0.0.1:{}/shop?profile=backup&method=logical", cluster.port());
     let point = capture_from(all, &MemoryVault::new(), &location, None).unwrap();
     assert_eq!(point.capture.facts["database"], "shop");
     let left = fs::read_dir("/tmp").unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());

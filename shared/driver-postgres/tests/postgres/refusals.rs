@@ -36,7 +36,8 @@ fn refused(settings: PostgresSettings, location: &str, code: FailureCode, words:
 
 #[test]
 fn passwords_rights_and_addresses_are_told_apart() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::make_on_tcp();
+    cluster.begin();
     cluster.sql(
         "postgres",
         "CREATE ROLE backup LOGIN REPLICATION PASSWORD 'correct horse'; GRANT pg_read_all_data TO backup",
@@ -77,7 +78,7 @@ fn passwords_rights_and_addresses_are_told_apart() {
 
 #[test]
 fn a_server_must_prove_who_it_is() {
-    let mut cluster = Cluster::make();
+    let mut cluster = Cluster::make_on_tcp();
     let (key, certificate) = (cluster.data.join("server.key"), cluster.data.join("server.crt"));
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-new", "-x509", "-days", "30", "-nodes", "-subj", "/CN=localhost"]);

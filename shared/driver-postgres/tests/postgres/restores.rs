@@ -131,7 +131,7 @@ fn single_tables_come_out_of_a_servers_files() {
     let target = Cluster::start();
     let place = Place::new();
     let into =
-        format!("postgresql:///found?host={}&port={}&profile=main", target.place.path("").display(), target.port);
+        format!("postgresql:///found?host={}&port={}&profile=main", target.place.path("").display(), target.port());
     let wanted = options(&[("Tables", "public.customers,writes"), ("Database", "shop"), ("RestoreInto", &into)]);
     let restored = restore_with(settings(), point, &place.path("tables"), OverwritePolicy::Refuse, &wanted).unwrap();
     let phases: Vec<_> = restored.phases.iter().map(|phase| phase.phase.as_str()).collect();
