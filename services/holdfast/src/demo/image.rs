@@ -145,7 +145,8 @@ mod tests {
             fs::write(content.join(format!("file-{index}")), vec![index; 100_000]).unwrap();
         }
         // The image takes access times over, and making one reads the files. Times ahead stay as they are.
-        let ahead = fs::FileTimes::new().set_accessed(SystemTime::now() + Duration::from_secs(3600));
+        let in_2036 = SystemTime::UNIX_EPOCH + Duration::from_secs(2_100_000_000);
+        let ahead = fs::FileTimes::new().set_accessed(in_2036);
         for entry in fs::read_dir(&content).unwrap() {
             File::open(entry.unwrap().path()).unwrap().set_times(ahead).unwrap();
         }
