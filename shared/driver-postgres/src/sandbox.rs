@@ -4,6 +4,8 @@
 //! name spaces without network and with the data directory mounted where its user can get at it. It dies with the thread
 //! that started it.
 
+mod processes;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -26,6 +28,9 @@ use crate::tool::{self, User};
 
 /// Part of the names of its directories: `holdfast-pg-<process>-<number>`.
 pub(crate) const PREFIX: &str = "holdfast-pg-";
+
+/// What its processes print, below its directory.
+const LOG: &str = "log";
 
 /// Its port: part of its socket's name and nothing else.
 const PORT: u16 = 5432;
@@ -142,7 +147,7 @@ impl Sandbox {
             .map_err(|e| failed("write into", e))?;
         std::fs::write(directory.join("pg_hba.conf"), "local all all trust\n").map_err(|e| failed("write into", e))?;
         std::fs::write(directory.join("pg_ident.conf"), "").map_err(|e| failed("write into", e))?;
-        let log = File::create(directory.join("log")).map_err(|e| failed("write into", e))?;
+        let log = File::create(directory.join(LOG)).map_err(|e| failed("write into", e))?;
         let mut command = command(isolated, &directory, cluster.data(), bin_dir, user);
         command.arg("-c").arg(format!("config_file={}", conf.display()));
         if matches!(cluster, Cluster::Restored { facts, .. } if !facts.tablespaces.is_empty()) {
@@ -223,7 +228,7 @@ impl Sandbox {
 
     /// The end of its log.
     pub(crate) fn last_words(&self) -> String {
-        tool::tail_of(&self.directory.join("log"))
+        tool::tail_of(&self.directory.join(LOG))
     }
 
     /// Shuts it down in order, so that its files can be judged. False when it had to be killed.
@@ -255,11 +260,13 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         if !self.has_ended()
             && let Some(child) = &mut self.child
+            && let Err(error) = child.kill().and_then(|()| child.wait().map(drop))
         {
-            // The server's other processes notice that the first is gone.
-            if let Err(error) = child.kill().and_then(|()| child.wait().map(drop)) {
-                tracing::warn!(%error, "a server in a sandbox cannot be ended");
-            }
+            tracing::warn!(%error, "a server in a sandbox cannot be ended");
+        }
+        // Whoever starts the next server on this data, or removes it, must come after all of this one's processes.
+        if let Err(error) = processes::end_all_that_write_to(&self.directory.join(LOG)) {
+            tracing::warn!(%error, directory = %self.directory.display(), "processes of a sandbox cannot be ended");
         }
         if let Err(error) = std::fs::remove_dir_all(&self.directory) {
             tracing::warn!(%error, directory = %self.directory.display(), "a sandbox's directory cannot be removed");
@@ -285,14 +292,19 @@ fn make_directory(place: &Path, user: &User) -> Result<PathBuf, DriverError> {
     Ok(directory)
 }
 
-/// Removes directories of processes that were killed; their servers died with them.
+/// Removes directories of processes that were killed. The first processes of their servers died with them, and what they had
+/// started is ended here, if it has not noticed.
 fn remove_leftovers(place: &Path) {
     let Ok(entries) = std::fs::read_dir(place) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
         let is_dead = pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
-        if is_dead && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+        if !is_dead {
+            continue;
+        }
+        let ended = processes::end_all_that_write_to(&entry.path().join(LOG));
+        if let Err(error) = ended.and_then(|()| std::fs::remove_dir_all(entry.path())) {
             tracing::debug!(%error, name, "a leftover cannot be removed");
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::ThreadId;
 use std::time::Instant;
 
 use driver_api::{
@@ -23,7 +24,7 @@ use vault_engine::{
 
 use crate::restored::{Known, known_beyond};
 use crate::scene::Scene;
-use crate::source::{Server, is_possible, run};
+use crate::source::{Server, is_possible, run, wait_for};
 use crate::worker::{now, point};
 
 /// Says in the data directory that it is not on the disk, and since which start of the machine.
@@ -92,6 +93,37 @@ struct UntilReplay(PathBuf);
 impl Control for UntilReplay {
     fn is_stopped(&self) -> bool {
         self.0.exists()
+    }
+
+    fn advance(&self, _difference: Progress) {}
+}
+
+/// Stops a restore when the server has begun to replay. The thread that waits for the server waits for that here, so that it is
+/// not too late however fast the server is.
+struct InReplay {
+    note: PathBuf,
+    begun: PathBuf,
+    thread: ThreadId,
+}
+
+impl InReplay {
+    /// For a restore that is begun by this thread.
+    fn of(target: &Path) -> Self {
+        // The server renames its label then.
+        let (note, begun) = (target.join(NOTE), target.join("backup_label.old"));
+        Self { note, begun, thread: std::thread::current().id() }
+    }
+}
+
+impl Control for InReplay {
+    fn is_stopped(&self) -> bool {
+        if !self.note.exists() {
+            return false;
+        }
+        if std::thread::current().id() == self.thread {
+            wait_for("the replay", 60, || self.begun.exists());
+        }
+        self.begun.exists()
     }
 
     fn advance(&self, _difference: Progress) {}
@@ -173,6 +205,14 @@ impl<'a> Restore<'a> {
     }
 }
 
+/// Processes of servers that this process has started in sandboxes, by where their log goes.
+fn processes_of_sandboxes() -> Vec<String> {
+    let log = format!("holdfast-pg-{}-", std::process::id());
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let outputs = processes.filter_map(|process| fs::read_link(process.path().join("fd/1")).ok());
+    outputs.map(|path| path.display().to_string()).filter(|path| path.contains(&log)).collect()
+}
+
 #[test]
 fn what_a_power_cut_leaves_of_a_replay_is_removed_and_restored_anew() {
     if !is_possible() {
@@ -223,8 +263,9 @@ fn a_replay_that_is_only_stopped_goes_on_where_it_was() {
     scene.server.execute("INSERT INTO notes VALUES ('wanted')");
     let at = scene.server.end_of_second();
     let restore = Restore::to(&scene, &reader, at);
-    let stopped = restore.run(&UntilReplay(restore.target.join(NOTE)));
+    let stopped = restore.run(&InReplay::of(&restore.target));
     assert!(matches!(stopped, Err(DriverError::Stopped)), "{stopped:?}");
+    assert_eq!(processes_of_sandboxes(), Vec::<String>::new(), "it would write beside the next server");
     let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
     let before = inode(&restore.target);
     restore.run(&NoControl).unwrap();
