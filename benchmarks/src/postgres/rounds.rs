@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 
 use super::source::{Source, stop, wait_for};
-use super::tools::{Bench, Way, archive_command, configure, version};
+use super::tools::{Bench, Way, archive_command, clear, configure, put_away, version};
 use crate::error::BenchError;
 use crate::measure::{Sample, measure};
 use crate::results::Results;
@@ -31,6 +31,7 @@ pub(crate) fn run(run: &PostgresRun) -> Result<Results, BenchError> {
         rounds.row(*row, &mut results)?;
         results.save()?;
     }
+    clear(&run.dir)?;
     rounds.judge(&results)?;
     Ok(results)
 }
@@ -122,7 +123,7 @@ impl Rounds<'_> {
         for _ in 0..self.run.rounds {
             for bench in self.benches().flat_map(Bench::ways) {
                 let sample = self.measured(bench, "pg-restore", bench.restore()?)?;
-                self.remove_target(bench)?;
+                self.end_target(bench)?;
                 self.add(results, PgRow::Restore, bench, sample)?;
             }
         }
@@ -143,7 +144,7 @@ impl Rounds<'_> {
         for _ in 0..self.run.rounds {
             for bench in self.benches() {
                 let sample = self.measured(bench, "pg-instant", bench.recover(&instant)?)?;
-                self.remove_target(bench)?;
+                self.end_target(bench)?;
                 self.add(results, PgRow::Instant, bench, sample)?;
             }
         }
@@ -188,9 +189,9 @@ impl Rounds<'_> {
         }
     }
 
-    fn remove_target(&self, bench: Bench<'_>) -> Result<(), BenchError> {
+    fn end_target(&self, bench: Bench<'_>) -> Result<(), BenchError> {
         stop(&bench.target().join("data"));
-        crate::tools::remove(&bench.target())
+        put_away(&self.run.dir, &bench.target())
     }
 
     fn add(&self, results: &mut Results, row: PgRow, bench: Bench<'_>, sample: Sample) -> Result<(), BenchError> {

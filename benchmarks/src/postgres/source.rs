@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use driver_postgres::connection::{Connection, Mode};
 use driver_postgres::server::{Credentials, Host, ServerAddress, SslMode};
 
+use super::tools::put_away;
 use super::{as_postgres, program};
 use crate::error::BenchError;
 use crate::measure::measure;
-use crate::tools::remove;
 
 /// Longest time to wait for something that must come.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -51,7 +51,7 @@ impl Source {
         if source.data.join("postmaster.pid").exists() {
             source.stop();
         }
-        remove(&source.sockets)?;
+        put_away(dir, &source.sockets)?;
         own(&source.sockets)?;
         let mut initdb = as_postgres(&program("initdb"));
         initdb.args(["-k", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8", "-D"]).arg(&source.data);

@@ -59,6 +59,23 @@ pub(super) struct Bench<'a> {
     pub(super) dir: &'a Path,
 }
 
+/// Takes what is in the way out of it, without removing it: where ext4 has just deleted many files it is slow to make new
+/// ones, and that would be measured.
+pub(super) fn put_away(dir: &Path, path: &Path) -> Result<(), BenchError> {
+    let away = dir.join(AWAY);
+    fs::create_dir_all(&away).map_err(BenchError::io("create", &away))?;
+    let count = fs::read_dir(&away).map_err(BenchError::io("list", &away))?.count();
+    match fs::rename(path, away.join(count.to_string())) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(BenchError::io("rename", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes all that was put away.
+pub(super) fn clear(dir: &Path) -> Result<(), BenchError> {
+    remove(&dir.join(AWAY))
+}
+
 /// What the archiver of the server runs.
 pub(super) fn archive_command(dir: &Path) -> String {
     format!("pgbackrest --config={} --stanza={STANZA} archive-push %p", configuration(dir).display())
@@ -73,7 +90,7 @@ pub(super) fn configure(dir: &Path) -> Result<(), BenchError> {
     let path = configuration(dir);
     let below = |name: &str| dir.join(name).display().to_string();
     for name in ["pgbackrest", "pgbackrest-spool", "pgbackrest-lock", "pg-basebackup"] {
-        remove(&dir.join(name))?;
+        put_away(dir, &dir.join(name))?;
         own(&dir.join(name))?;
     }
     // Its asynchronous archiver would hold a lock that keeps backups from beginning; only what is read ahead counts.
@@ -87,6 +104,9 @@ pub(super) fn configure(dir: &Path) -> Result<(), BenchError> {
     );
     fs::write(&path, text).map_err(BenchError::io("write", &path))
 }
+
+/// Where it goes.
+const AWAY: &str = "away";
 
 impl<'a> Bench<'a> {
     /// All ways of the same tool.
@@ -136,18 +156,18 @@ impl Bench<'_> {
         let repository = self.repository();
         match self.tool {
             PgTool::Holdfast => {
-                remove(&repository)?;
+                put_away(self.dir, &repository)?;
                 remove(&repository.with_extension("last.json"))?;
                 step(&["init"], &[&repository]).map(Some)
             }
             PgTool::Pgbackrest => {
                 // What the archiver has pushed goes with it; a new backup needs none of it.
-                remove(&repository)?;
+                put_away(self.dir, &repository)?;
                 own(&repository)?;
                 Ok(Some(self.pgbackrest(&["stanza-create"])))
             }
             PgTool::PgBasebackup => {
-                remove(&repository)?;
+                put_away(self.dir, &repository)?;
                 own(&repository).map(|()| None)
             }
         }
@@ -173,7 +193,7 @@ impl Bench<'_> {
             PgTool::Pgbackrest => Ok(self.pgbackrest(&["backup", if full { "--type=full" } else { "--type=incr" }])),
             PgTool::PgBasebackup => {
                 let place = self.repository().join(if self.way == Way::Packed { PACKED } else { "base" });
-                remove(&place)?;
+                put_away(self.dir, &place)?;
                 let mut command = source.client("pg_basebackup");
                 command.args(["-c", "fast", "-X", "stream", "-D"]).arg(place);
                 if self.way == Way::Packed {
@@ -237,7 +257,7 @@ impl Bench<'_> {
 
     fn empty_target(&self) -> Result<PathBuf, BenchError> {
         let target = self.target();
-        remove(&target)?;
+        put_away(self.dir, &target)?;
         own(&target)?;
         Ok(target.join("data"))
     }
