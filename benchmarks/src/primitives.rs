@@ -44,6 +44,13 @@ pub(crate) fn run(image: &Path, scratch: &Path) -> Result<(), BenchError> {
     }
     found.insert("SHA-256", rate(began));
 
+    let began = Instant::now();
+    let chunks: Vec<&[u8]> = sample.chunks(VOLUME_CHUNK).collect();
+    for batch in chunks.chunks(Id::at_once()) {
+        black_box(Id::of_each(batch));
+    }
+    found.insert("SHA-256 of several texts", rate(began));
+
     for level in [1, 3] {
         let mut compressor = BlobCompressor::new(level)?;
         let began = Instant::now();
@@ -109,19 +116,21 @@ pub(crate) fn run(image: &Path, scratch: &Path) -> Result<(), BenchError> {
     drop(sample);
 
     let began = Instant::now();
-    through(&file, length, |chunk, _| {
-        black_box(Id::of(chunk));
+    through(&file, length, |chunks, _| {
+        black_box(Id::of_each(chunks));
         Ok(())
     })?;
     found.insert("whole volume read and hashed by all threads, seconds", began.elapsed().as_secs_f64());
     let began = Instant::now();
     let stored = AtomicU64::new(0);
-    through(&file, length, |chunk, (compressor, sealed)| {
-        black_box(Id::of(chunk));
-        let compressed = compressor.compress(chunk)?;
-        sealed.clear();
-        key.seal_into([1; 16], compressed.as_deref().unwrap_or(chunk), sealed);
-        stored.fetch_add(sealed.len() as u64, Ordering::Relaxed);
+    through(&file, length, |chunks, (compressor, sealed)| {
+        black_box(Id::of_each(chunks));
+        for chunk in chunks {
+            let compressed = compressor.compress(chunk)?;
+            sealed.clear();
+            key.seal_into([1; 16], compressed.as_deref().unwrap_or(chunk), sealed);
+            stored.fetch_add(sealed.len() as u64, Ordering::Relaxed);
+        }
         Ok(())
     })?;
     found.insert("the same, compressed (zstd 1) and sealed, seconds", began.elapsed().as_secs_f64());
@@ -131,6 +140,8 @@ pub(crate) fn run(image: &Path, scratch: &Path) -> Result<(), BenchError> {
 
 /// Bytes of the chunks of a volume.
 const VOLUME_CHUNK: usize = 256 << 10;
+/// As many as any processor works on at once.
+const STEP: usize = 8 * VOLUME_CHUNK;
 
 /// Seconds in which all threads together open the sample, sealed in chunks as volumes are, two at a time: what a check and a
 /// restore cannot do without.
@@ -142,21 +153,19 @@ fn open_all(key: &MasterKey, sample: &[u8]) -> Result<f64, BenchError> {
     };
     let mut sealed = sample.chunks(VOLUME_CHUNK).map(seal).collect::<Result<Vec<_>, _>>()?;
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    // Whole pairs for every thread.
-    let share = sealed.len().div_ceil(2 * threads) * 2;
+    // Whole batches for every thread.
+    let at_once = Id::at_once();
+    let share = sealed.len().div_ceil(at_once * threads) * at_once;
     let open = |part: &mut [(Vec<u8>, Option<u32>, Id)]| -> Result<(), BenchError> {
         let mut opener = BlobOpener::new()?;
-        for pair in part.chunks_mut(2) {
-            let mut blobs =
-                pair.iter_mut().map(|(sealed, raw_length, id)| BlobToOpen { sealed, raw_length: *raw_length, id: *id });
-            match (blobs.next(), blobs.next()) {
-                (Some(first), Some(second)) => {
-                    for opened in opener.open_two(key, first, second) {
-                        black_box(opened?);
-                    }
-                }
-                (Some(only), None) => drop(black_box(opener.open(key, only)?)),
-                _ => {}
+        for batch in part.chunks_mut(at_once) {
+            let blobs = batch.iter_mut().map(|(sealed, raw_length, id)| BlobToOpen {
+                sealed,
+                raw_length: *raw_length,
+                id: *id,
+            });
+            for opened in opener.open_each(key, blobs.collect()) {
+                black_box(opened?);
             }
         }
         Ok(())
@@ -191,26 +200,27 @@ type State = (BlobCompressor, Vec<u8>);
 fn through(
     file: &File,
     length: u64,
-    work: impl Fn(&[u8], &mut State) -> Result<(), BenchError> + Sync,
+    work: impl Fn(&[&[u8]], &mut State) -> Result<(), BenchError> + Sync,
 ) -> Result<(), BenchError> {
     let next = AtomicU64::new(0);
     let one = || -> Result<(), BenchError> {
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; STEP];
         let mut state = (BlobCompressor::new(1)?, Vec::new());
         loop {
-            let offset = next.fetch_add(CHUNK as u64, Ordering::Relaxed);
-            if offset + CHUNK as u64 > length {
+            let offset = next.fetch_add(STEP as u64, Ordering::Relaxed);
+            if offset + STEP as u64 > length {
                 return Ok(());
             }
             let data = rustix::fs::seek(
                 &file.try_clone().map_err(BenchError::io("open", "the image"))?,
                 rustix::fs::SeekFrom::Data(offset),
             );
-            if data.map_or(true, |at| at >= offset + CHUNK as u64) {
+            if data.map_or(true, |at| at >= offset + STEP as u64) {
                 continue;
             }
             file.read_exact_at(&mut buffer, offset).map_err(BenchError::io("read", "the image"))?;
-            work(&buffer, &mut state)?;
+            let chunks: Vec<&[u8]> = buffer.chunks(VOLUME_CHUNK).collect();
+            work(&chunks, &mut state)?;
         }
     };
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -55,12 +55,13 @@ pub trait CaptureWriter: Send + Sync {
     /// When the vault fails or the work is to stop.
     fn write_chunk(&self, chunk: &[u8]) -> Result<(Id, bool), WriteError>;
 
-    /// Stores two chunks. Their digests are made at the same time, which is faster than one after the other.
+    /// Stores chunks of at most 8 MiB; gives back their ids in the same order. Their digests are made at the same time, which
+    /// is faster than one after the other for up to [`Id::at_once`] of them.
     ///
     /// # Errors
     /// When the vault fails or the work is to stop.
-    fn write_two_chunks(&self, first: &[u8], second: &[u8]) -> Result<[Id; 2], WriteError> {
-        Ok([self.write_chunk(first)?.0, self.write_chunk(second)?.0])
+    fn write_chunks(&self, chunks: &[&[u8]]) -> Result<Vec<Id>, WriteError> {
+        chunks.iter().map(|chunk| Ok(self.write_chunk(chunk)?.0)).collect()
     }
 
     /// Stores a tree; its nodes are sorted by name first.

@@ -108,14 +108,8 @@ impl<'a> Store<'a> {
             let first = u32::try_from(offset / page::PAGE_BYTES as u64).unwrap_or(u32::MAX);
             pages::inspect(path, segment, first, piece, self.since.load(Ordering::Relaxed), read_again, &self.damage);
         }
-        let mut ids = Vec::with_capacity(piece.len().div_ceil(chunk_bytes));
-        let mut chunks = piece.chunks(chunk_bytes);
-        while let Some(first) = chunks.next() {
-            match chunks.next() {
-                Some(second) => ids.extend(self.request.writer.write_two_chunks(first, second)?),
-                None => ids.push(self.request.writer.write_chunk(first)?.0),
-            }
-        }
+        let chunks: Vec<&[u8]> = piece.chunks(chunk_bytes).collect();
+        let ids = self.request.writer.write_chunks(&chunks)?;
         let bytes = piece.len() as u64;
         self.request.control.advance(Progress { bytes_read: bytes, bytes_done: bytes, ..Progress::default() });
         Ok(ids)

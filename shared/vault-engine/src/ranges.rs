@@ -15,10 +15,12 @@ use crate::store::StoreError;
 
 /// Longest range of a pack that is read at once, in bytes, where a request costs time; one blob may be longer.
 const RANGE_BYTES_MAX: u32 = 4 << 20;
-/// The same where it does not; one blob more where the number of them is odd.
+/// The same where it does not; more where the number of blobs is not one that is opened at a time.
 pub(crate) const NEAR_RANGE_BYTES_MAX: u32 = 512 << 10;
 /// Bytes between two blobs that are rather read than skipped.
 const GAP_BYTES_MAX: u32 = 128 << 10;
+/// Plaintext of more than two blobs that are opened at a time, in bytes: long ones gain no more by it, but take memory.
+const OPENED_BYTES_MAX: u32 = 2 << 20;
 
 /// How much may be read that nobody wants, so that fewer requests are made.
 #[derive(Clone, Copy)]
@@ -56,7 +58,7 @@ pub(crate) fn read_all<T: Sync + Send>(
     };
     let range_bytes_max = if vault.store().is_near() { NEAR_RANGE_BYTES_MAX } else { RANGE_BYTES_MAX };
     let place = |wanted: &Wanted<T>| (wanted.location.pack, wanted.location.blob);
-    let ranges = plan(&wanted, place, gap_bytes_max, range_bytes_max);
+    let ranges = plan(&wanted, place, gap_bytes_max, range_bytes_max, Id::at_once());
     let next = AtomicUsize::new(0);
     let ended = AtomicBool::new(false);
     let failure = Mutex::new(None);
@@ -108,15 +110,17 @@ fn gap_within<T>(wanted: &[Wanted<T>], bytes: u64) -> u32 {
     longest
 }
 
-/// Cuts a list, sorted by pack and offset, into ranges to be read at once.
+/// Cuts a list, sorted by pack and offset, into ranges to be read at once; `at_once` of them are opened at a time.
 pub(crate) fn plan<T>(
     sorted: &[T],
     place: impl Fn(&T) -> (u32, PackedBlob),
     gap_bytes_max: u32,
     range_bytes_max: u32,
+    at_once: usize,
 ) -> Vec<Range<usize>> {
-    // Two are opened at a time, so that none is left alone where it can be helped.
-    let limit = |range: &Range<usize>| if range.len() % 2 == 1 { RANGE_BYTES_MAX } else { range_bytes_max };
+    // So many are opened at a time: none is left alone where it can be helped.
+    let limit =
+        |range: &Range<usize>| if range.len().is_multiple_of(at_once) { range_bytes_max } else { RANGE_BYTES_MAX };
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let (mut open, mut begin, mut end) = (0, 0, 0);
     for (at, item) in sorted.iter().enumerate() {
@@ -188,31 +192,41 @@ pub(crate) fn open_all<E>(
         Err(problem) => return (0..blobs.len()).try_for_each(|number| take(number, Err(problem.clone()))),
     };
     let mut number = 0;
-    while let Some(first) = blobs.get(number) {
-        let (from, middle) = ((first.offset - begin) as usize, (first.offset - begin + first.length) as usize);
-        // Two at a time, unless they lie in each other.
-        let second = blobs.get(number + 1).filter(|second| (second.offset - begin) as usize >= middle);
-        if let Some(second) = second {
-            let (to, end) = ((second.offset - begin) as usize, (second.offset - begin + second.length) as usize);
-            if let Some((before, after)) = bytes.split_at_mut_checked(middle)
-                && let Some(after) = after.get_mut(to - middle..end - middle)
-            {
-                let pair = opener.open_two(vault.key(), part(first, &mut before[from..]), part(second, after));
-                for (at, opened) in pair.into_iter().enumerate() {
-                    take(number + at, opened.map_err(|error| crate::error::chain(&error)))?;
-                }
-                number += 2;
-                continue;
-            }
+    while number < blobs.len() {
+        let parts = apart(&blobs[number..], begin, &mut *bytes);
+        if parts.is_empty() {
+            take(number, Err("it lies beyond the end of its pack".to_owned()))?;
+            number += 1;
+            continue;
         }
-        let opened = match bytes.get_mut(from..middle) {
-            Some(sealed) => opener.open(vault.key(), part(first, sealed)).map_err(|error| crate::error::chain(&error)),
-            None => Err("it lies beyond the end of its pack".to_owned()),
-        };
-        take(number, opened)?;
-        number += 1;
+        for opened in opener.open_each(vault.key(), parts) {
+            take(number, opened.map_err(|error| crate::error::chain(&error)))?;
+            number += 1;
+        }
     }
     Ok(())
+}
+
+/// As many of these blobs as are worth opening at the same time, up to one that lies in the one before it or beyond the end.
+fn apart<'a>(blobs: &[PackedBlob], begin: u32, bytes: &'a mut [u8]) -> Vec<BlobToOpen<'a>> {
+    let mut parts = Vec::with_capacity(Id::at_once());
+    let (mut rest, mut passed, mut opened_bytes) = (bytes, 0, 0_u32);
+    for blob in &blobs[..blobs.len().min(Id::at_once())] {
+        opened_bytes = blob.raw_length.unwrap_or(blob.length).saturating_add(opened_bytes);
+        if parts.len() >= 2 && opened_bytes > OPENED_BYTES_MAX {
+            break;
+        }
+        let from = (blob.offset - begin) as usize;
+        let Some(skipped) = from.checked_sub(passed) else { break };
+        let Some((sealed, after)) =
+            rest.split_at_mut_checked(skipped).and_then(|(_, rest)| rest.split_at_mut_checked(blob.length as usize))
+        else {
+            break;
+        };
+        parts.push(part(blob, sealed));
+        (rest, passed) = (after, from + blob.length as usize);
+    }
+    parts
 }
 
 fn part<'a>(blob: &PackedBlob, sealed: &'a mut [u8]) -> BlobToOpen<'a> {

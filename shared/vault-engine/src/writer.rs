@@ -422,13 +422,13 @@ impl CaptureWriter for Writer<'_> {
         Ok(self.store_blob(BlobKind::Data, Effort::Little, chunk)?)
     }
 
-    fn write_two_chunks(&self, first: &[u8], second: &[u8]) -> Result<[Id; 2], WriteError> {
-        judge_length(first)?;
-        judge_length(second)?;
-        self.go_on()?;
-        let ids = Id::of_two(first, second);
-        self.store_digested(BlobKind::Data, Effort::Little, ids[0], first)?;
-        self.store_digested(BlobKind::Data, Effort::Little, ids[1], second)?;
+    fn write_chunks(&self, chunks: &[&[u8]]) -> Result<Vec<Id>, WriteError> {
+        chunks.iter().try_for_each(|chunk| judge_length(chunk))?;
+        let ids = Id::of_each(chunks);
+        for (id, chunk) in ids.iter().zip(chunks) {
+            self.go_on()?;
+            self.store_digested(BlobKind::Data, Effort::Little, *id, chunk)?;
+        }
         Ok(ids)
     }
 

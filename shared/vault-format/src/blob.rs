@@ -156,10 +156,10 @@ pub struct BlobToOpen<'a> {
     pub id: Id,
 }
 
-/// Opens blobs one after the other, or two at a time, with buffers of its own for what is decompressed. One per thread.
+/// Opens blobs one after the other, or several at a time, with buffers of its own for what is decompressed. One per thread.
 pub struct BlobOpener {
     decompressor: zstd::bulk::Decompressor<'static>,
-    buffers: [PlainBuffer; 2],
+    buffers: Vec<PlainBuffer>,
 }
 
 impl BlobOpener {
@@ -169,7 +169,7 @@ impl BlobOpener {
     /// [`FormatError::Decompress`] when there is no memory for it.
     pub fn new() -> Result<Self, FormatError> {
         let decompressor = zstd::bulk::Decompressor::new().map_err(FormatError::Decompress)?;
-        Ok(Self { decompressor, buffers: Default::default() })
+        Ok(Self { decompressor, buffers: vec![PlainBuffer::default()] })
     }
 
     /// Decrypts in place, decompresses and verifies a blob as it lies in a pack.
@@ -182,27 +182,28 @@ impl BlobOpener {
         verify(opened, Id::of(opened.plaintext), id)
     }
 
-    /// The same for two blobs; faster than one after the other, see [`Id::of_two`].
-    pub fn open_two<'a>(
+    /// The same for several blobs, in their order; faster than one after the other, see [`Id::of_each`]. All are in memory at
+    /// the same time, so no more than [`Id::at_once`] should be given.
+    pub fn open_each<'a>(
         &'a mut self,
         key: &MasterKey,
-        first: BlobToOpen<'a>,
-        second: BlobToOpen<'a>,
-    ) -> [Result<OpenedBlob<'a>, FormatError>; 2] {
-        let [one, other] = &mut self.buffers;
-        let ids = [first.id, second.id];
-        let first = uncover(&mut self.decompressor, one, key, first);
-        let second = uncover(&mut self.decompressor, other, key, second);
-        match (first, second) {
-            (Ok(first), Ok(second)) => {
-                let found = Id::of_two(first.plaintext, second.plaintext);
-                [verify(first, found[0], ids[0]), verify(second, found[1], ids[1])]
-            }
-            (first, second) => [
-                first.and_then(|opened| verify(opened, Id::of(opened.plaintext), ids[0])),
-                second.and_then(|opened| verify(opened, Id::of(opened.plaintext), ids[1])),
-            ],
+        blobs: Vec<BlobToOpen<'a>>,
+    ) -> Vec<Result<OpenedBlob<'a>, FormatError>> {
+        if self.buffers.len() < blobs.len() {
+            self.buffers.resize_with(blobs.len(), PlainBuffer::default);
         }
+        let expected: Vec<Id> = blobs.iter().map(|blob| blob.id).collect();
+        let opened: Vec<Result<OpenedBlob<'a>, FormatError>> = (blobs.into_iter().zip(&mut self.buffers))
+            .map(|(blob, buffer)| uncover(&mut self.decompressor, buffer, key, blob))
+            .collect();
+        let texts: Vec<&[u8]> = opened.iter().flatten().map(|opened| opened.plaintext).collect();
+        let mut found = Id::of_each(&texts).into_iter();
+        let judge = |(opened, expected): (Result<OpenedBlob<'a>, FormatError>, Id)| {
+            let opened = opened?;
+            // There is a digest for each that was opened.
+            found.next().map_or(Err(FormatError::WrongId { found: expected }), |found| verify(opened, found, expected))
+        };
+        opened.into_iter().zip(expected).map(judge).collect()
     }
 }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sha2::{Digest, Sha256};
 
 /// A SHA-256 digest: of a blob's plaintext, or of a file's bytes as stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,13 +24,19 @@ impl Id {
     /// The id of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        Self(crate::digests::sha256(bytes))
     }
 
-    /// The ids of two texts: faster than one after the other, most of all when they are of like length.
+    /// The ids of many texts, in their order: faster than one after the other, most of all when they are of like length.
     #[must_use]
-    pub fn of_two(first: &[u8], second: &[u8]) -> [Self; 2] {
-        crate::digest_pair::sha256_of_two(first, second).map(Self)
+    pub fn of_each(texts: &[&[u8]]) -> Vec<Self> {
+        crate::digests::sha256_of_each(texts).into_iter().map(Self).collect()
+    }
+
+    /// How many texts this processor works on at the same time in [`Id::of_each`], 1 to 8: whoever can should gather as many.
+    #[must_use]
+    pub fn at_once() -> usize {
+        crate::digests::at_once()
     }
 
     /// The digest.

@@ -9,7 +9,7 @@
 mod blob;
 mod config;
 mod crypto;
-mod digest_pair;
+mod digests;
 mod error;
 mod go_json;
 mod id;

@@ -111,12 +111,17 @@ fn buffers_that_are_used_again_leave_nothing_of_the_blob_before() {
             let lied = BlobToOpen { sealed: &mut copy, raw_length: Some(length + 1), id };
             assert!(opener.open(&key(1), lied).is_err());
         }
-        let (mut one, mut other) = (bytes.clone(), bytes.clone());
-        let right = BlobToOpen { sealed: &mut one, raw_length, id };
-        let [right, wrong] =
-            opener.open_two(&key(1), right, BlobToOpen { sealed: &mut other, raw_length, id: Id::of(b"other") });
-        assert_eq!(right.unwrap().plaintext, content);
-        assert!(wrong.is_err());
+        // The wrong one and the one that is not authentic change nothing of those around them.
+        let mut copies: Vec<Vec<u8>> = vec![bytes.clone(); 10];
+        copies[6][0] ^= 1;
+        let ids = (0..10).map(|at| if at == 3 { Id::of(b"other") } else { id });
+        let blobs = copies.iter_mut().zip(ids).map(|(sealed, id)| BlobToOpen { sealed, raw_length, id });
+        for (at, opened) in opener.open_each(&key(1), blobs.collect()).into_iter().enumerate() {
+            match opened {
+                Ok(opened) => assert_eq!(opened.plaintext, content, "{at}"),
+                Err(_) => assert!(at == 3 || at == 6, "{at}"),
+            }
+        }
         assert!(opener.open(&key(2), BlobToOpen { sealed: &mut bytes.clone(), raw_length, id }).is_err());
         let stored = {
             let opened = opener.open(&key(1), BlobToOpen { sealed: &mut bytes, raw_length, id }).unwrap();

@@ -46,7 +46,7 @@ impl<'a> Extents<'a> {
             return Ok(None);
         }
         let mut content = Vec::new();
-        let mut pair = Pair::default();
+        let mut batch = Batch::new();
         let mut position = offset;
         while position < end {
             if self.request.control.is_stopped() {
@@ -62,17 +62,17 @@ impl<'a> Extents<'a> {
                 content.push(id);
                 self.request.control.advance(Progress { bytes_done: bytes, ..Progress::default() });
             } else if data.is_some_and(|(start, _)| start < chunk_end) {
-                let chunk = pair.room(length);
+                let chunk = batch.room(length);
                 self.source.read_exact_at(chunk, position).map_err(failed)?;
                 self.request.control.advance(Progress { bytes_read: bytes, bytes_done: bytes, ..Progress::default() });
                 if is_zero(chunk) {
                     content.push(self.zeros(length)?);
                 } else {
-                    // Its id comes when the pair is full.
+                    // Its id comes when the batch is full.
                     content.push(Id::new([0; 32]));
-                    pair.take(content.len() - 1);
-                    if pair.is_full() {
-                        pair.store(self.request, &mut content)?;
+                    batch.take(content.len() - 1);
+                    if batch.is_full() {
+                        batch.store(self.request, &mut content)?;
                     }
                 }
             } else {
@@ -81,7 +81,7 @@ impl<'a> Extents<'a> {
             }
             position = chunk_end;
         }
-        pair.store(self.request, &mut content)?;
+        batch.store(self.request, &mut content)?;
         self.request.control.advance(Progress { items_done: 1, ..Progress::default() });
         Ok(Some(node(name(offset), NodeKind::File { content, size: end - offset })))
     }
@@ -115,15 +115,18 @@ impl<'a> Extents<'a> {
     }
 }
 
-/// Chunks that are stored two at a time: their digests are then made together.
-#[derive(Default)]
-struct Pair {
-    chunks: [Vec<u8>; 2],
+/// Chunks that are stored together: their digests are then made at the same time.
+struct Batch {
+    chunks: Vec<Vec<u8>>,
     /// Where their ids belong.
     places: Vec<usize>,
 }
 
-impl Pair {
+impl Batch {
+    fn new() -> Self {
+        Self { chunks: vec![Vec::new(); Id::at_once()], places: Vec::new() }
+    }
+
     /// Room for the next chunk.
     fn room(&mut self, length: usize) -> &mut [u8] {
         let chunk = &mut self.chunks[self.places.len()];
@@ -141,13 +144,10 @@ impl Pair {
     }
 
     fn store(&mut self, request: &CaptureRequest<'_>, content: &mut [Id]) -> Result<(), DriverError> {
-        let [first, second] = &self.chunks;
-        match self.places[..] {
-            [one, other] => [content[one], content[other]] = request.writer.write_two_chunks(first, second)?,
-            [one] => content[one] = request.writer.write_chunk(first)?.0,
-            _ => {}
+        let chunks: Vec<&[u8]> = self.chunks[..self.places.len()].iter().map(Vec::as_slice).collect();
+        for (place, id) in self.places.drain(..).zip(request.writer.write_chunks(&chunks)?) {
+            content[place] = id;
         }
-        self.places.clear();
         Ok(())
     }
 }

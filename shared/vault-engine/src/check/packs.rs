@@ -225,7 +225,7 @@ fn read_pack(
     // Sorted by their offsets: those that end beyond the pack may lie between others.
     let (within, beyond): (Vec<PackedBlob>, Vec<PackedBlob>) =
         blobs.iter().copied().partition(|blob| u64::from(blob.offset) + u64::from(blob.length) <= size);
-    for part in ranges::plan(&within, |blob| (0, *blob), 0, ranges::NEAR_RANGE_BYTES_MAX) {
+    for part in ranges::plan(&within, |blob| (0, *blob), 0, ranges::NEAR_RANGE_BYTES_MAX, Id::at_once()) {
         let part = &within[part];
         let end = part.iter().map(|blob| blob.offset + blob.length).max().unwrap_or(0);
         read(part[0].offset, end, bytes)?;
