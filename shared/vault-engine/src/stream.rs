@@ -130,6 +130,9 @@ impl Vault {
         let state = Mutex::new(Numbered { snapshot: None, sequence: 0 });
         let stream = Stream { reader, subject, epoch, control, state };
         stream.refuse_if_superseded()?;
+        // The follower before may have died between a write and its sync. What is found is acknowledged to the server, and what
+        // it replaces is removed: a power cut must not take it.
+        self.store().barrier().map_err(|error| error.when("make durable what the stream has"))?;
         let parts = self.stream_parts(stream.subject.recovery_point_id)?;
         let sequence = parts.state.as_ref().and_then(number_of).map_or(0, |(_, sequence)| sequence);
         *stream.state.lock() = Numbered { snapshot: parts.state.map(|snapshot| snapshot.id), sequence };

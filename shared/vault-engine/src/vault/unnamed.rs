@@ -70,7 +70,8 @@ impl Vault {
         Ok(())
     }
 
-    /// The snapshot that an earlier attempt left under this tag, if it can be relied on. One that cannot, because its
+    /// The snapshot that an earlier attempt left under this tag, if it can be relied on: it survives a power cut then. One
+    /// that cannot, because its
     /// writer died before it had seen to that and its data is gone, was never acknowledged; it is removed, so that the next
     /// attempt stands alone.
     ///
@@ -87,7 +88,8 @@ impl Vault {
             let lock = self.lock()?;
             let named = self.name_what_is_needed(snapshot.tree, control)?;
             let Some(problem) = named.problem else {
-                // Whoever wrote it may have died before the store kept it.
+                // Whoever wrote it may have died before it was durable, and before the store kept it.
+                self.store().barrier().map_err(|error| error.when("make durable what an earlier attempt left"))?;
                 self.retain_snapshot(snapshot.id, &[], &lock, control)?;
                 return Ok(Some(snapshot));
             };

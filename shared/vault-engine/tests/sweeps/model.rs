@@ -1,8 +1,8 @@
 //! Random histories beside a simple model: what was acknowledged and not deleted is there, and nothing else.
 
-use std::collections::BTreeSet;
 use std::thread;
 
+use driver_api::NoControl;
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -229,12 +229,19 @@ impl History {
         }
     }
 
-    /// What was in doubt is looked up: from now on it is there or it is not.
+    /// What was in doubt is looked for by the next attempt: from now on it is there or it is not.
     fn settle(&mut self, side: usize) {
-        let listing = self.vaults[side].open().snapshots().unwrap();
-        let there: BTreeSet<String> = listing.readable.into_iter().flat_map(|snapshot| snapshot.tags).collect();
-        let Expected { certain, doubtful, .. } = &mut self.expected[side];
-        let doubtful = std::mem::take(doubtful);
-        certain.extend(doubtful.into_iter().filter(|(number, _)| there.contains(&tag(*number))));
+        let context = self.context();
+        let doubtful = std::mem::take(&mut self.expected[side].doubtful);
+        if doubtful.is_empty() {
+            return;
+        }
+        let vault = self.vaults[side].open();
+        for (number, content) in doubtful {
+            let found = vault.find_whole_snapshot_by_tag(&tag(number), &NoControl);
+            if found.unwrap_or_else(|error| panic!("{context}: {error:?}")).is_some() {
+                self.expected[side].certain.insert(number, content);
+            }
+        }
     }
 }

@@ -249,6 +249,19 @@ fn live(vault: &Vault, epoch: u64, told: &RefCell<Acknowledged>) -> Result<(), V
     Ok(())
 }
 
+/// What a follower does first: it removes the pieces that the state has.
+fn take_over(vault: &Vault, context: &str) {
+    let stream = follow(vault, 2).unwrap_or_else(|error| panic!("{context}, then not taken over: {}", shown(&error)));
+    let mut upto = 0;
+    let looked = stream.look(&mut |state| {
+        upto = state.map_or(0, |state| state.facts["upto"].as_u64().unwrap());
+        Ok(())
+    });
+    looked.unwrap_or_else(|error| panic!("{context}: the state cannot be read: {}", shown(&error)));
+    let covered: Vec<PieceSpan> = (0..upto).map(span).collect();
+    stream.remove(&covered).unwrap_or_else(|error| panic!("{context}: {}", shown(&failed(error))));
+}
+
 /// Everything that was acknowledged is in the newest state or in a piece.
 fn assert_stream_holds(vault: &Vault, told: Acknowledged, context: &str) {
     let stream = vault.stream(STREAM.parse().unwrap());
@@ -283,6 +296,12 @@ fn a_follower_that_meets_any_failure_loses_nothing_that_it_acknowledged_and_its_
         // All of it is from a run that met nothing; this one could not even open the vault.
         let own = if result.is_err() && own.appended == 3 { Acknowledged::default() } else { own };
         if failure == Failure::Dead {
+            // Its successor removes what the newest state replaces, before or after the power fails.
+            let later = scene.twin();
+            later.wait(SignedDuration::from_mins(31));
+            take_over(&later.open(), context);
+            later.disk.cut_power(&mut StdRng::seed_from_u64(context.len() as u64));
+            assert_stream_holds(&later.open(), own, &format!("{context}, then taken over, and a power cut"));
             scene.disk.cut_power(&mut StdRng::seed_from_u64(context.len() as u64));
         }
         scene.wait(SignedDuration::from_mins(31));
