@@ -74,6 +74,12 @@ impl Disk {
         contents.durable.insert(path.to_owned(), stored);
     }
 
+    /// The machine goes down before the system has brought anything to the disk by itself.
+    pub(super) fn cut_power_at_once(&self) {
+        let mut contents = self.contents.lock();
+        contents.visible = contents.durable.clone();
+    }
+
     /// Each change since the last barrier came to the disk or did not, in no order. Of a new pack, which is not synced
     /// on its own, a part may be missing.
     pub(super) fn cut_power(&self, random: &mut StdRng) {
