@@ -74,10 +74,13 @@ impl Disk {
         contents.durable.insert(path.to_owned(), stored);
     }
 
-    /// The machine goes down before the system has brought anything to the disk by itself.
-    pub(super) fn cut_power_at_once(&self) {
+    /// The worst that a power cut can do: of all that no barrier followed, what was removed is gone, and nothing that was
+    /// written is there.
+    pub(super) fn cut_power_at_its_worst(&self) {
         let mut contents = self.contents.lock();
-        contents.visible = contents.durable.clone();
+        let Contents { visible, durable } = &mut *contents;
+        durable.retain(|path, _| visible.contains_key(path));
+        visible.clone_from(durable);
     }
 
     /// Each change since the last barrier came to the disk or did not, in no order. Of a new pack, which is not synced

@@ -97,7 +97,7 @@ fn a_capture_that_meets_any_failure_harms_nothing_and_the_next_one_succeeds() {
             // Which finds what is not on the disk yet, unless the power fails before it looks.
             let later = scene.twin();
             try_again(&later);
-            later.disk.cut_power_at_once();
+            later.disk.cut_power_at_its_worst();
             repeated.hold(&later, &format!("{context}, then repeated, and a power cut"));
             scene.disk.cut_power(&mut StdRng::seed_from_u64(context.len() as u64));
             expected.hold(scene, &format!("{context}, and a power cut"));
@@ -193,7 +193,7 @@ fn a_copy_that_meets_any_failure_on_either_side_harms_neither_and_the_next_one_s
         if failure == Failure::Dead {
             let later = destination.twin();
             try_again(&later);
-            later.disk.cut_power_at_once();
+            later.disk.cut_power_at_its_worst();
             repeated.hold(&later, &format!("{context}, then repeated, and a power cut"));
             destination.disk.cut_power(&mut StdRng::seed_from_u64(context.len() as u64));
             there.hold(destination, &format!("{context}, and a power cut"));

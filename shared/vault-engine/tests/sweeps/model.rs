@@ -229,14 +229,15 @@ impl History {
         }
     }
 
-    /// What was in doubt is looked for by the next attempt: from now on it is there or it is not.
+    /// What was in doubt restores if it is there. The next attempt looks for it: from then on it is there or it is not.
     fn settle(&mut self, side: usize) {
         let context = self.context();
-        let doubtful = std::mem::take(&mut self.expected[side].doubtful);
-        if doubtful.is_empty() {
+        if self.expected[side].doubtful.is_empty() {
             return;
         }
         let vault = self.vaults[side].open();
+        self.expected[side].restore_all(&vault, &context);
+        let doubtful = std::mem::take(&mut self.expected[side].doubtful);
         for (number, content) in doubtful {
             let found = vault.find_whole_snapshot_by_tag(&tag(number), &NoControl);
             if found.unwrap_or_else(|error| panic!("{context}: {error:?}")).is_some() {

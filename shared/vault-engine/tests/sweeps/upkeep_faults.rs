@@ -300,7 +300,7 @@ fn a_follower_that_meets_any_failure_loses_nothing_that_it_acknowledged_and_its_
             let later = scene.twin();
             later.wait(SignedDuration::from_mins(31));
             take_over(&later.open(), context);
-            later.disk.cut_power_at_once();
+            later.disk.cut_power_at_its_worst();
             assert_stream_holds(&later.open(), own, &format!("{context}, then taken over, and a power cut"));
             scene.disk.cut_power(&mut StdRng::seed_from_u64(context.len() as u64));
         }
