@@ -59,6 +59,9 @@ pub(super) struct Bench<'a> {
     pub(super) dir: &'a Path,
 }
 
+/// Where goes what is in the way.
+const AWAY: &str = "away";
+
 /// Takes what is in the way out of it, without removing it: where ext4 has just deleted many files it is slow to make new
 /// ones, and that would be measured.
 pub(super) fn put_away(dir: &Path, path: &Path) -> Result<(), BenchError> {
@@ -104,9 +107,6 @@ pub(super) fn configure(dir: &Path) -> Result<(), BenchError> {
     );
     fs::write(&path, text).map_err(BenchError::io("write", &path))
 }
-
-/// Where it goes.
-const AWAY: &str = "away";
 
 impl<'a> Bench<'a> {
     /// All ways of the same tool.
