@@ -13,14 +13,15 @@ use crate::Vault;
 use crate::index::{Index, Location, pack_path};
 use crate::store::StoreError;
 
-/// Longest range of a pack that is read at once, in bytes, where a request costs time; one blob may be longer.
-const RANGE_BYTES_MAX: u32 = 4 << 20;
+/// Longest range of a pack that is read at once, in bytes, where a request costs time; one blob may be longer. Sixteen chunks of
+/// a volume that did not become shorter, as many as are opened at a time, go into it.
+const RANGE_BYTES_MAX: u32 = (4 << 20) + (4 << 10);
 /// The same where it does not; more where the number of blobs is not one that is opened at a time.
 pub(crate) const NEAR_RANGE_BYTES_MAX: u32 = 512 << 10;
 /// Bytes between two blobs that are rather read than skipped.
 const GAP_BYTES_MAX: u32 = 128 << 10;
 /// Plaintext of more than two blobs that are opened at a time, in bytes: long ones gain no more by it, but take memory.
-const OPENED_BYTES_MAX: u32 = 2 << 20;
+const OPENED_BYTES_MAX: u32 = 4 << 20;
 
 /// How much may be read that nobody wants, so that fewer requests are made.
 #[derive(Clone, Copy)]

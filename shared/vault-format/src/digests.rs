@@ -1,12 +1,17 @@
 //! SHA-256 of many texts. One text is bound by instructions that wait for each other, so texts that are there at the same
-//! time are done side by side: two by the SHA instructions, or [`lanes::LANES`] in the lanes of vectors on processors that
-//! have none. A text for itself is the crypto provider's.
+//! time are done side by side. A text for itself is the crypto provider's.
 
+#[cfg(target_arch = "x86_64")]
 mod lanes;
+#[cfg(target_arch = "x86_64")]
 mod pair;
+#[cfg(target_arch = "x86_64")]
+mod together;
 
 use sha2::digest::generic_array::GenericArray;
 use sha2::digest::generic_array::typenum::U64;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use together::{at_once, sha256_of_each};
 
 /// Bytes of a block.
 const BLOCK: usize = 64;
@@ -85,36 +90,16 @@ const ROUNDS: [u32; 64] = [
     0xc671_78f2,
 ];
 
-/// What the processor has for more than one text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// SHA instructions.
-    Pairs,
-    /// Vectors.
-    Lanes,
-    /// Nothing.
-    Single,
-}
-
-impl Way {
-    fn of_this_processor() -> Self {
-        if pair::is_there() {
-            Self::Pairs
-        } else if lanes::is_there() {
-            Self::Lanes
-        } else {
-            Self::Single
-        }
-    }
-}
-
 /// How many texts are worth giving to [`sha256_of_each`] at a time.
+#[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn at_once() -> usize {
-    match Way::of_this_processor() {
-        Way::Pairs => 2,
-        Way::Lanes => lanes::LANES,
-        Way::Single => 1,
-    }
+    1
+}
+
+/// The digests of all texts, in their order.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn sha256_of_each(texts: &[&[u8]]) -> Vec<[u8; 32]> {
+    texts.iter().map(|text| sha256(text)).collect()
 }
 
 /// The digest of one text.
@@ -124,35 +109,48 @@ pub(crate) fn sha256(text: &[u8]) -> [u8; 32] {
     digest
 }
 
-/// The digests of all texts, in their order.
-pub(crate) fn sha256_of_each(texts: &[&[u8]]) -> Vec<[u8; 32]> {
-    match Way::of_this_processor() {
-        Way::Pairs => pair::sha256_of_each(texts),
-        // A few lanes are no faster than one text after the other.
-        Way::Lanes if texts.len() >= lanes::TEXTS_MIN => lanes::sha256_of_each(texts),
-        _ => texts.iter().map(|text| sha256(text)).collect(),
-    }
+/// A text of which some whole blocks have been taken in.
+#[derive(Clone, Copy)]
+struct Begun<'a> {
+    state: State,
+    text: &'a [u8],
+    /// Bytes that have been taken in.
+    done: usize,
 }
 
-/// What is left of a text after `done` bytes, which are whole blocks, and its padding.
-fn finish(mut state: State, text: &[u8], done: usize) -> [u8; 32] {
-    let (blocks, rest) = text[done..].as_chunks::<BLOCK>();
-    for block in blocks {
-        compress(&mut state, block);
+impl<'a> Begun<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self { state: INITIAL, text, done: 0 }
     }
-    let mut last = [0; 2 * BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
-    last[rest.len()] = 0x80;
-    let length = if rest.len() < BLOCK - 8 { BLOCK } else { 2 * BLOCK };
-    last[length - 8..length].copy_from_slice(&(text.len() as u64 * 8).to_be_bytes());
-    for block in last[..length].as_chunks::<BLOCK>().0 {
-        compress(&mut state, block);
+
+    /// The whole blocks that are still to come.
+    fn blocks(&self) -> &'a [[u8; BLOCK]] {
+        self.text[self.done..].as_chunks::<BLOCK>().0
     }
-    let mut digest = [0; 32];
-    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes());
+
+    /// Takes in the rest and its padding.
+    fn finish(mut self) -> [u8; 32] {
+        if self.done == 0 {
+            return sha256(self.text);
+        }
+        let (blocks, rest) = self.text[self.done..].as_chunks::<BLOCK>();
+        for block in blocks {
+            compress(&mut self.state, block);
+        }
+        let mut last = [0; 2 * BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        last[rest.len()] = 0x80;
+        let length = if rest.len() < BLOCK - 8 { BLOCK } else { 2 * BLOCK };
+        last[length - 8..length].copy_from_slice(&(self.text.len() as u64 * 8).to_be_bytes());
+        for block in last[..length].as_chunks::<BLOCK>().0 {
+            compress(&mut self.state, block);
+        }
+        let mut digest = [0; 32];
+        for (bytes, word) in digest.chunks_exact_mut(4).zip(self.state) {
+            bytes.copy_from_slice(&word.to_be_bytes());
+        }
+        digest
     }
-    digest
 }
 
 fn compress(state: &mut State, block: &[u8; BLOCK]) {
@@ -166,25 +164,13 @@ mod tests {
 
     use super::*;
 
-    type OfEach = fn(&[&[u8]]) -> Vec<[u8; 32]>;
-
-    /// Each way that this processor has.
-    fn ways() -> Vec<(&'static str, OfEach)> {
-        let mut ways: Vec<(&'static str, OfEach)> = vec![("its own choice", sha256_of_each)];
-        if pair::is_there() {
-            ways.push(("pairs", pair::sha256_of_each));
-        }
-        if lanes::is_there() {
-            ways.push(("lanes", lanes::sha256_of_each));
-        }
-        ways
-    }
-
     fn judge(texts: &[&[u8]]) {
         let expected: Vec<[u8; 32]> = texts.iter().map(|text| Sha256::digest(text).into()).collect();
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-        for (name, way) in ways() {
-            assert_eq!(way(texts), expected, "{name}: texts of {lengths:?} bytes");
+        assert_eq!(sha256_of_each(texts), expected, "texts of {lengths:?} bytes");
+        #[cfg(target_arch = "x86_64")]
+        for ways in together::Ways::all_of_this_processor() {
+            assert_eq!(ways.sha256_of_each(texts), expected, "{ways:?}: texts of {lengths:?} bytes");
         }
         for (text, expected) in texts.iter().zip(expected) {
             assert_eq!(sha256(text), expected, "{}", text.len());
@@ -210,7 +196,7 @@ mod tests {
     #[test]
     fn digests_of_any_number_of_texts_of_any_length_are_those_of_one_at_a_time() {
         let text = noise(70_000);
-        for count in 0..40 {
+        for count in 0..70 {
             // Each of its own length and its own content, so that a lane taken for another one is noticed.
             let texts: Vec<&[u8]> = (0..count).map(|at| &text[at * 13..][..LENGTHS[at * 7 % 17].min(69_000)]).collect();
             judge(&texts);
@@ -221,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_published_examples_hold() {
-        let abc = [&b"abc"[..]; 9];
+        let abc = [&b"abc"[..]; 19];
         for digest in sha256_of_each(&abc) {
             // FIPS 180-4, example of one block.
             assert_eq!(digest[..4], [0xba, 0x78, 0x16, 0xbf]);

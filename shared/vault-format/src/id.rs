@@ -33,7 +33,7 @@ impl Id {
         crate::digests::sha256_of_each(texts).into_iter().map(Self).collect()
     }
 
-    /// How many texts this processor works on at the same time in [`Id::of_each`], 1 to 8: whoever can should gather as many.
+    /// How many texts this processor works on at the same time in [`Id::of_each`], 1 to 16: whoever can should gather as many.
     #[must_use]
     pub fn at_once() -> usize {
         crate::digests::at_once()
