@@ -159,7 +159,10 @@ pub struct BlobToOpen<'a> {
 /// Opens blobs one after the other, or several at a time, with buffers of its own for what is decompressed. One per thread.
 pub struct BlobOpener {
     decompressor: zstd::bulk::Decompressor<'static>,
-    buffers: Vec<PlainBuffer>,
+    /// What all that are opened at a time are decompressed into, one behind the other.
+    buffer: PlainBuffer,
+    /// Those that are too large for it.
+    large: Vec<Vec<u8>>,
 }
 
 impl BlobOpener {
@@ -169,7 +172,7 @@ impl BlobOpener {
     /// [`FormatError::Decompress`] when there is no memory for it.
     pub fn new() -> Result<Self, FormatError> {
         let decompressor = zstd::bulk::Decompressor::new().map_err(FormatError::Decompress)?;
-        Ok(Self { decompressor, buffers: vec![PlainBuffer::default()] })
+        Ok(Self { decompressor, buffer: PlainBuffer::default(), large: Vec::new() })
     }
 
     /// Decrypts in place, decompresses and verifies a blob as it lies in a pack.
@@ -177,9 +180,9 @@ impl BlobOpener {
     /// # Errors
     /// When it is not authentic, does not decompress or is not what the id says.
     pub fn open<'a>(&'a mut self, key: &MasterKey, blob: BlobToOpen<'a>) -> Result<OpenedBlob<'a>, FormatError> {
-        let id = blob.id;
-        let opened = uncover(&mut self.decompressor, &mut self.buffers[0], key, blob)?;
-        verify(opened, Id::of(opened.plaintext), id)
+        let opened = self.open_each(key, vec![blob]).pop();
+        // There is one for each that is given.
+        opened.unwrap_or_else(|| Err(FormatError::Invalid("it was not opened".to_owned())))
     }
 
     /// The same for several blobs, in their order; faster than one after the other, see [`Id::of_each`]. All are in memory at
@@ -189,13 +192,28 @@ impl BlobOpener {
         key: &MasterKey,
         blobs: Vec<BlobToOpen<'a>>,
     ) -> Vec<Result<OpenedBlob<'a>, FormatError>> {
-        if self.buffers.len() < blobs.len() {
-            self.buffers.resize_with(blobs.len(), PlainBuffer::default);
-        }
+        let lengths = || blobs.iter().map(|blob| blob.raw_length.unwrap_or(0) as usize);
+        let large = lengths().filter(|length| is_large(*length)).count();
+        let room = lengths().filter(|length| !is_large(*length)).map(room_of).sum();
+        // Those of the last time go: as many as there are now begin anew.
+        self.large.clear();
+        self.large.resize_with(large, Vec::new);
+        let (mut room, mut large) = (self.buffer.room(room), self.large.iter_mut());
         let expected: Vec<Id> = blobs.iter().map(|blob| blob.id).collect();
-        let opened: Vec<Result<OpenedBlob<'a>, FormatError>> = (blobs.into_iter().zip(&mut self.buffers))
-            .map(|(blob, buffer)| uncover(&mut self.decompressor, buffer, key, blob))
-            .collect();
+        let mut opened: Vec<Result<OpenedBlob<'a>, FormatError>> = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            let length = blob.raw_length.unwrap_or(0) as usize;
+            // There are as many of those as are large.
+            let buffer = match is_large(length).then(|| large.next()).flatten() {
+                Some(buffer) => Buffer::Large(buffer),
+                None => {
+                    let (own, rest) = std::mem::take(&mut room).split_at_mut(room_of(length));
+                    room = rest;
+                    Buffer::Room(own)
+                }
+            };
+            opened.push(uncover(&mut self.decompressor, buffer, key, blob));
+        }
         let texts: Vec<&[u8]> = opened.iter().flatten().map(|opened| opened.plaintext).collect();
         let mut found = Id::of_each(&texts).into_iter();
         let judge = |(opened, expected): (Result<OpenedBlob<'a>, FormatError>, Id)| {
@@ -214,7 +232,7 @@ fn verify(opened: OpenedBlob<'_>, found: Id, expected: Id) -> Result<OpenedBlob<
 /// Decrypts and decompresses, but does not verify.
 fn uncover<'a>(
     decompressor: &mut zstd::bulk::Decompressor<'static>,
-    buffer: &'a mut PlainBuffer,
+    buffer: Buffer<'a>,
     key: &MasterKey,
     blob: BlobToOpen<'a>,
 ) -> Result<OpenedBlob<'a>, FormatError> {
@@ -222,18 +240,41 @@ fn uncover<'a>(
     let Some(length) = blob.raw_length else {
         return Ok(OpenedBlob { stored, raw_length: None, plaintext: stored });
     };
-    let expected = length as usize;
-    if expected > BUFFER_KEPT_MAX {
-        // A wrong length must not make us allocate half a gigabyte: the buffer grows as it fills.
-        buffer.0 = decompress_exactly(stored, length)?;
-        return Ok(OpenedBlob { stored, raw_length: Some(length), plaintext: &buffer.0 });
-    }
-    let room = buffer.room(expected);
-    let found = decompressor.decompress_to_buffer(stored, room).map_err(FormatError::Decompress)?;
-    if found != expected {
-        return Err(FormatError::Invalid(format!("it decompresses to {found} bytes, not to {expected}")));
-    }
-    Ok(OpenedBlob { stored, raw_length: Some(length), plaintext: room })
+    let plaintext = match buffer {
+        Buffer::Large(buffer) => {
+            *buffer = decompress_exactly(stored, length)?;
+            buffer.as_slice()
+        }
+        Buffer::Room(room) => {
+            let room = &mut room[..length as usize];
+            let found = decompressor.decompress_to_buffer(stored, room).map_err(FormatError::Decompress)?;
+            if found != room.len() {
+                return Err(FormatError::Invalid(format!("it decompresses to {found} bytes, not to {length}")));
+            }
+            &*room
+        }
+    };
+    Ok(OpenedBlob { stored, raw_length: Some(length), plaintext })
+}
+
+/// What a blob is decompressed into.
+enum Buffer<'a> {
+    /// Room for all of it.
+    Room(&'a mut [u8]),
+    /// Grows as it fills: a wrong length must not make us allocate half a gigabyte.
+    Large(&'a mut Vec<u8>),
+}
+
+fn is_large(length: usize) -> bool {
+    length > BUFFER_KEPT_MAX
+}
+
+/// Bytes of a page.
+const PAGE: usize = 4096;
+
+/// Whole pages, so that what comes behind it begins at a page, too.
+fn room_of(length: usize) -> usize {
+    length.next_multiple_of(PAGE)
 }
 
 /// What content is decompressed into. It begins at a page, so that it can be written to a disk as it lies.
@@ -242,8 +283,6 @@ struct PlainBuffer(Vec<u8>);
 
 impl PlainBuffer {
     fn room(&mut self, length: usize) -> &mut [u8] {
-        /// Bytes of a page.
-        const PAGE: usize = 4096;
         make_room(&mut self.0, length + PAGE);
         let start = self.0.as_ptr().align_offset(PAGE).min(PAGE);
         &mut self.0[start..start + length]
