@@ -1,5 +1,6 @@
 //! Small chunks that follow each other in a file are written at once: past the page cache every write waits for the disk, and
-//! a database's chunks are no longer than a few pages.
+//! a database's chunks are no longer than a few pages. Captures store several parts of a file at the same time, so that chunks of
+//! one part lie between those of others in a pack: several runs are gathered side by side.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,16 +13,18 @@ use parking_lot::Mutex;
 /// Longest chunk that is gathered; longer ones are written as they come.
 pub(super) const GATHERED_BYTES_MAX: usize = 64 << 10;
 /// Bytes that are written at once.
-const RUN_BYTES: usize = 1 << 20;
+const RUN_BYTES: usize = 512 << 10;
+/// Runs that a thread gathers side by side.
+const RUNS_MAX: usize = 8;
 /// Runs of so many bytes are written past the page cache; of shorter ones the disk would take longer than the processor.
 const UNCACHED_BYTES_MIN: usize = 64 << 10;
 /// The run begins at a page in memory, so that it can go to the disk as it lies.
 const PAGE_BYTES: usize = 4096;
 
-/// What each thread has gathered.
+/// What each thread has gathered; of its runs, the one that was added to last is the last.
 #[derive(Default)]
 pub(super) struct Runs {
-    by_thread: Mutex<HashMap<ThreadId, Run>>,
+    by_thread: Mutex<HashMap<ThreadId, Vec<Run>>>,
 }
 
 /// Bytes of one file, without a gap.
@@ -47,27 +50,33 @@ impl Runs {
         bytes: &[u8],
     ) -> io::Result<()> {
         let thread = thread::current().id();
-        let mut run = self.by_thread.lock().remove(&thread).unwrap_or_default();
-        if !run.goes_on(number, offset, bytes.len()) {
+        let mut runs = self.by_thread.lock().remove(&thread).unwrap_or_default();
+        let followed = runs.iter().position(|run| run.is_followed_by(number, offset));
+        let mut run = match followed {
+            Some(at) => runs.remove(at),
+            None if runs.len() < RUNS_MAX => Run::default(),
+            None => runs.remove(0),
+        };
+        if followed.is_none() || run.length + bytes.len() > RUN_BYTES {
             run.write()?;
             run.begin(number, open()?, offset);
         }
         run.add(bytes);
-        self.by_thread.lock().insert(thread, run);
+        runs.push(run);
+        self.by_thread.lock().insert(thread, runs);
         Ok(())
     }
 
     /// Writes what is left, when no thread writes any more.
     pub(super) fn finish(self) -> io::Result<()> {
-        self.by_thread.into_inner().into_values().try_for_each(|mut run| run.write())
+        self.by_thread.into_inner().into_values().flatten().try_for_each(|mut run| run.write())
     }
 }
 
 impl Run {
-    fn goes_on(&self, number: usize, offset: u64, length: usize) -> bool {
+    fn is_followed_by(&self, number: usize, offset: u64) -> bool {
         self.file.as_ref().is_some_and(|(gathered, _)| *gathered == number)
             && self.offset + self.length as u64 == offset
-            && self.length + length <= RUN_BYTES
     }
 
     fn begin(&mut self, number: usize, file: Arc<Uncached>, offset: u64) {
@@ -125,10 +134,10 @@ mod tests {
 
     #[test]
     fn chunks_in_a_row_are_one_write_and_all_of_them_are_there() {
-        let chunks: Vec<_> = (0..100_u8).map(|at| (0, u64::from(at) * 8192, 8192, at + 1)).collect();
+        let chunks: Vec<_> = (0..60_u8).map(|at| (0, u64::from(at) * 8192, 8192, at + 1)).collect();
         let (content, opened) = written(&chunks);
         assert_eq!(opened, 1);
-        let expected: Vec<u8> = (0..100_u8).flat_map(|at| vec![at + 1; 8192]).collect();
+        let expected: Vec<u8> = (0..60_u8).flat_map(|at| vec![at + 1; 8192]).collect();
         assert_eq!(content[0], expected);
     }
 
@@ -145,9 +154,21 @@ mod tests {
         let length = GATHERED_BYTES_MAX - 1;
         let chunks: Vec<_> = (0..40).map(|at| (0, at * length as u64, length, at as u8 + 1)).collect();
         let (content, opened) = written(&chunks);
-        assert_eq!(opened, 3);
+        assert_eq!(opened, 5);
         assert!(content[0].chunks(length).zip(1_u8..).all(|(chunk, byte)| chunk.iter().all(|found| *found == byte)));
         assert_eq!(content[0].len(), 40 * length);
+    }
+
+    #[test]
+    fn chunks_of_several_parts_in_turn_are_one_write_for_each_part() {
+        for (parts, opened_wanted) in [(RUNS_MAX as u64, RUNS_MAX), (RUNS_MAX as u64 + 1, 20 * (RUNS_MAX + 1))] {
+            let chunk = |at: u64, part: u64| (0, (part * 20 + at) * 8192, 8192, (part * 20 + at) as u8 + 1);
+            let chunks: Vec<_> = (0..20).flat_map(|at| (0..parts).map(move |part| chunk(at, part))).collect();
+            let (content, opened) = written(&chunks);
+            assert_eq!(opened, opened_wanted, "{parts} parts");
+            let expected: Vec<u8> = (0..parts * 20).flat_map(|at| vec![at as u8 + 1; 8192]).collect();
+            assert_eq!(content[0], expected, "{parts} parts");
+        }
     }
 
     #[test]
