@@ -153,8 +153,9 @@ impl SnapshotReader for Reader<'_> {
             Ok((Arc::clone(index), wanted))
         })?;
         let processors = thread::available_parallelism().map_or(2, NonZero::get);
-        // Threads wait for the disk or for the file system's journal, and others have work meanwhile.
-        let threads = (2 * processors).clamp(2, FETCH_THREADS_MAX);
+        // Threads wait for the disk or for the file system's journal, and others have work meanwhile: with twice as many as there are
+        // processors these were idle for a fifth of the time.
+        let threads = (4 * processors).clamp(4, FETCH_THREADS_MAX);
         read_all(self.vault, &index, wanted, Gaps::Short, threads, control, &|places, opened| {
             for Wanted { note: (file, BlobSpan { id, offset, length }), .. } in places {
                 if opened.plaintext.len() != *length as usize {
