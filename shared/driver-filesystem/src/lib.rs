@@ -49,7 +49,7 @@
 //! * about 100 bytes for each entry of which the sidecar says something (flags, project ids), and 16 for each extent;
 //! * with [`FilesystemDriver::restore_in_place`], 4 bytes for each chunk that is changed where it lies.
 //!
-//! Small chunks are gathered before they are written, up to 1 MiB for each thread that fetches. A directory is never divided:
+//! Small chunks are gathered before they are written, up to 4 MiB for each thread that fetches. A directory is never divided:
 //! the entries of the largest one, and the chunks of the largest file, are in memory at once.
 
 mod capture;
