@@ -5,7 +5,7 @@ mod rounds;
 mod avx2;
 mod avx512;
 
-use super::{BLOCK, Begun, ROUNDS};
+use super::begun::{BLOCK, Begun, ROUNDS};
 
 /// The states of all lanes: of each word, that of every lane.
 type States<const LANES: usize> = [[u32; LANES]; 8];

@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi8, _mm_shuffle_epi32,
 };
 
-use super::{BLOCK, Begun, ROUNDS, State};
+use super::begun::{BLOCK, Begun, ROUNDS, State};
 
 /// Whether this processor has the instructions.
 pub(super) fn is_there() -> bool {

@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
+use super::begun::Begun;
 use super::lanes::Vectors;
-use super::{Begun, pair};
+use super::pair;
 
 /// How a processor does several texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
