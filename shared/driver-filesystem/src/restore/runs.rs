@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_of_several_parts_in_turn_are_one_write_for_each_part() {
+    fn chunks_of_up_to_eight_parts_in_turn_are_one_write_for_each_part_and_of_more_none_is_lost() {
         for (parts, opened_wanted) in [(RUNS_MAX as u64, RUNS_MAX), (RUNS_MAX as u64 + 1, 20 * (RUNS_MAX + 1))] {
             let chunk = |at: u64, part: u64| (0, (part * 20 + at) * 8192, 8192, (part * 20 + at) as u8 + 1);
             let chunks: Vec<_> = (0..20).flat_map(|at| (0..parts).map(move |part| chunk(at, part))).collect();
