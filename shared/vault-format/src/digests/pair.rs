@@ -13,18 +13,23 @@ pub(super) fn is_there() -> bool {
     is_x86_feature_detected!("sha") && is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("ssse3")
 }
 
-/// Takes in what two texts at a time have in common, those of like length together.
+/// Takes in two texts at a time: what one has more than the other goes on with the next. The longest begin, so that little is
+/// left alone at the end.
 pub(super) fn take_in(texts: &mut [Begun<'_>]) {
     assert!(is_there(), "asked for only where it is there");
     let mut left: Vec<&mut Begun<'_>> = texts.iter_mut().filter(|text| !text.blocks().is_empty()).collect();
     left.sort_by_key(|text| text.blocks().len());
-    for [first, second] in left.as_chunks_mut::<2>().0 {
+    let mut begun = left.pop();
+    while let Some(first) = begun.take()
+        && let Some(second) = left.pop()
+    {
         let common = first.blocks().len().min(second.blocks().len());
         let blocks = [&first.blocks()[..common], &second.blocks()[..common]];
         // SAFETY: the processor has the instructions, by the assertion.
         unsafe { compress([&mut first.state, &mut second.state], blocks) };
         first.done += common * BLOCK;
         second.done += common * BLOCK;
+        begun = [first, second].into_iter().find(|text| !text.blocks().is_empty()).or_else(|| left.pop());
     }
 }
 

@@ -24,8 +24,8 @@ impl Ways {
 
     /// The fastest of what there is. Measured on Emerald Rapids in million bytes a second of one thread: sixteen lanes 2,620,
     /// eight 1,850, pairs 1,555; so ten texts are as fast in sixteen lanes as in pairs. On Cascade Lake, which has no SHA
-    /// instructions: eight lanes 1,950, one text 348. AMD's processors keep their pairs: no machine was at hand on which both
-    /// could be measured.
+    /// instructions: eight lanes 1,950, one text 348. AMD's processors keep their pairs: on Zen 4 they make 2,860, sixteen lanes
+    /// 2,780 and one text 1,760.
     fn best(pairs: bool, vectors: Option<Vectors>, is_of_intel: bool) -> Self {
         let lanes = match vectors {
             Some(vectors) if !pairs => Some((vectors, 3)),
