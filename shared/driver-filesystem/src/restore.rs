@@ -6,6 +6,7 @@ mod destination;
 mod fetch;
 mod findings;
 mod left;
+mod met;
 mod metadata;
 mod patch;
 mod place;
@@ -29,6 +30,7 @@ use decide::Action;
 use destination::Destination;
 use driver_api::compare::ZeroChunks;
 use findings::Findings;
+use met::Met;
 
 pub(crate) use target::{Target, open_beneath};
 
@@ -67,6 +69,7 @@ pub(crate) fn run(
         bare: destination.is_bare(),
         key: &key,
         zeros: ZeroChunks::default(),
+        met: Met::new(window_bytes / 3),
         findings: Findings::default(),
         actions: vec![Action::Skip; plan.entries],
         plan: &plan,
@@ -133,6 +136,8 @@ struct Work<'a> {
     key: &'a str,
     zeros: ZeroChunks,
     findings: Findings,
+    /// The directories, if they are few enough; else they are walked to once more.
+    met: Met,
     /// What to do about each entry.
     actions: Vec<Action>,
 }
@@ -156,6 +161,7 @@ impl Work<'_> {
                 self.decide_all_missing(window);
             }
             self.count_what_is_right(window);
+            self.met.take_in(window);
             self.make_directories(window)?;
             self.fetch(window)?;
             if self.staged { self.place(window) } else { Ok(()) }

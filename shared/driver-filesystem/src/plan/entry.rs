@@ -156,7 +156,7 @@ impl Entry {
     }
 
     /// About what it takes in memory.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let content = match &self.kind {
             Kind::File { chunks, .. } => size_of_val(&**chunks) + ALLOCATION_BYTES,
             Kind::Symlink { target } => target.len() + ALLOCATION_BYTES,

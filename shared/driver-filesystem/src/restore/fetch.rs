@@ -27,8 +27,9 @@ use crate::io_error;
 use crate::plan::{Entry, Window};
 use driver_api::queue;
 
-/// Files or chunks that are fetched together: enough to read each pack once, few enough to bound memory.
-const TOGETHER_MAX: usize = 16 << 10;
+/// Files or chunks that are fetched together: enough to read each pack once and to wait seldom for the last of them, few enough
+/// to bound memory (about 200 bytes for each).
+const TOGETHER_MAX: usize = 32 << 10;
 /// Files of so many bytes are written past the page cache; of smaller ones the disk would take longer than the processor.
 const UNCACHED_BYTES_MIN: usize = 64 << 10;
 /// Files kept open while they are written.

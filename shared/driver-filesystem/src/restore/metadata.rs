@@ -194,23 +194,26 @@ impl Work<'_> {
 
     /// Directories, each after all that is below it.
     pub(super) fn finish_directories(&self) -> Result<(), DriverError> {
-        let touched = |entry: &Entry| matches!(self.actions[entry.number], Action::Make { .. } | Action::Update { .. });
+        if let Some(met) = self.met.all() {
+            return self.finish_each(met.iter().collect());
+        }
         let mut left = Left::default();
-        self.plan.windows(|window| {
-            let mut directories = left.after(window);
-            directories.retain(touched);
-            directories.sort_by_key(|entry| Reverse(depth(entry)));
-            for level in directories.chunk_by(|a, b| depth(a) == depth(b)) {
-                queue::for_each(self.request.parallelism, self.request.control, level, |entry| {
-                    self.finish_directory(entry)?;
-                    if entry.number > 0 {
-                        self.item_done();
-                    }
-                    Ok(())
-                })?;
-            }
-            Ok(())
-        })
+        self.plan.windows(|window| self.finish_each(left.after(window).iter().collect()))
+    }
+
+    fn finish_each(&self, mut directories: Vec<&Entry>) -> Result<(), DriverError> {
+        directories.retain(|entry| matches!(self.actions[entry.number], Action::Make { .. } | Action::Update { .. }));
+        directories.sort_by_key(|entry| Reverse(depth(entry)));
+        for level in directories.chunk_by(|a, b| depth(a) == depth(b)) {
+            queue::for_each(self.request.parallelism, self.request.control, level, |entry| {
+                self.finish_directory(entry)?;
+                if entry.number > 0 {
+                    self.item_done();
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     fn finish_directory(&self, entry: &Entry) -> Result<(), DriverError> {
@@ -286,6 +289,7 @@ fn has_flags(entry: &Entry) -> bool {
 }
 
 /// How many directories lead to an entry.
-fn depth(entry: &Entry) -> usize {
+/// How many directories it lies in.
+pub(super) fn depth(entry: &Entry) -> usize {
     if entry.path().is_empty() { 0 } else { 1 + entry.path().iter().filter(|byte| **byte == b'/').count() }
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::Work;
 use super::decide::Action;
-use super::metadata::{Subject, is_refusal};
+use super::metadata::{Subject, depth, is_refusal};
 use super::target::{open_beneath, remove};
 use crate::inode::{self, Stat};
 use crate::plan::{Entry, Kind, Window, name};
@@ -19,32 +19,44 @@ use crate::{display, io_error};
 use driver_api::queue;
 
 impl Work<'_> {
+    /// Makes a window's directories: those of like depth side by side, since none of them is in another.
     pub(super) fn make_directories(&self, window: &Window) -> Result<(), DriverError> {
-        // Entries of one directory follow each other.
-        let mut last: Option<(usize, OwnedFd)> = None;
-        for entry in &window.entries {
-            self.stop_if_told()?;
-            match self.actions[entry.number] {
-                Action::Update { locked: true } => {
-                    let fd = self.target.directory(entry.path())?;
-                    inode::unlock(fd).map_err(|e| io_error("clear the flags of", entry.display(), e))?;
-                }
-                Action::Make { aside } => {
-                    let holder = match last.take() {
-                        Some((number, holder)) if number == entry.holder => holder,
-                        _ => self.holder(entry)?,
-                    };
-                    let (_, holder) = last.insert((entry.holder, holder));
-                    if aside {
-                        self.set_aside(entry, holder)?;
-                    }
-                    rustix::fs::mkdirat(&*holder, entry.name(), Mode::RWXU)
-                        .map_err(|e| io_error("make directory", entry.display(), e))?;
-                }
-                _ => {}
-            }
+        let is_wanted = |entry: &&Entry| {
+            matches!(self.actions[entry.number], Action::Update { locked: true } | Action::Make { .. })
+        };
+        let mut wanted: Vec<&Entry> = window.entries.iter().filter(is_wanted).collect();
+        // Those of one directory go on following each other.
+        wanted.sort_by_key(|entry| depth(entry));
+        for level in wanted.chunk_by(|a, b| depth(a) == depth(b)) {
+            let by_holder: Vec<&[&Entry]> = level.chunk_by(|a, b| a.holder == b.holder).collect();
+            queue::for_each(self.request.parallelism, self.request.control, &by_holder, |together| {
+                let mut holder = None;
+                together.iter().try_for_each(|entry| self.make_directory(entry, &mut holder))
+            })?;
         }
-        Ok(())
+        self.stop_if_told()
+    }
+
+    /// The directory that holds it is opened for the first of those in it.
+    fn make_directory(&self, entry: &Entry, holder: &mut Option<OwnedFd>) -> Result<(), DriverError> {
+        match self.actions[entry.number] {
+            Action::Update { locked: true } => {
+                let fd = self.target.directory(entry.path())?;
+                inode::unlock(fd).map_err(|e| io_error("clear the flags of", entry.display(), e))
+            }
+            Action::Make { aside } => {
+                let holder = match holder {
+                    Some(holder) => holder,
+                    None => holder.insert(self.holder(entry)?),
+                };
+                if aside {
+                    self.set_aside(entry, holder)?;
+                }
+                rustix::fs::mkdirat(&*holder, entry.name(), Mode::RWXU)
+                    .map_err(|e| io_error("make directory", entry.display(), e))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The directory that holds an entry.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
@@ -67,9 +68,15 @@ impl Runs {
         Ok(())
     }
 
-    /// Writes what is left, when no thread writes any more.
+    /// Writes what is left, when no thread writes any more: each thread's side by side, as it was gathered.
     pub(super) fn finish(self) -> io::Result<()> {
-        self.by_thread.into_inner().into_values().flatten().try_for_each(|mut run| run.write())
+        let write = |runs: Vec<Run>| runs.into_iter().try_for_each(|mut run| run.write());
+        let left = self.by_thread.into_inner().into_values();
+        thread::scope(|scope| {
+            let writers: Vec<_> = left.map(|runs| scope.spawn(move || write(runs))).collect();
+            let ended = writers.into_iter().map(|writer| writer.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            ended.fold(Ok(()), Result::and)
+        })
     }
 }
 
