@@ -69,7 +69,7 @@ pub fn bin_dir(configured: Option<&Path>, major_version: u32) -> Result<PathBuf,
     for candidate in candidates {
         let postgres = candidate.join("postgres");
         if postgres.metadata().is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0)
-            && version_of(&postgres) == Some(major_version)
+            && version_of(&candidate) == Some(major_version)
         {
             return Ok(candidate);
         }
@@ -80,9 +80,10 @@ pub fn bin_dir(configured: Option<&Path>, major_version: u32) -> Result<PathBuf,
     })
 }
 
-/// `postgres (PostgreSQL) 15.14 (Debian …)` is 15.
-fn version_of(postgres: &Path) -> Option<u32> {
-    let output = Command::new(postgres).arg("--version").env_clear().env("LC_ALL", "C").output().ok()?;
+/// `pg_controldata (PostgreSQL) 15.14 (Debian …)` is 15. The server itself says so, too, but loads thirty libraries before.
+fn version_of(bin_dir: &Path) -> Option<u32> {
+    let program = bin_dir.join("pg_controldata");
+    let output = Command::new(program).arg("--version").env_clear().env("LC_ALL", "C").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text.split("(PostgreSQL) ").nth(1)?;
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
