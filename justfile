@@ -26,7 +26,6 @@ gen:
 
 # The whole kill and zombie sweep: every boundary of every service, from one seed.
 sweep SEED="1" ROUNDS="32":
-    cargo build --workspace --bins --features holdfast/failpoints
     HOLDFAST_SWEEP_SEED={{ SEED }} HOLDFAST_SWEEP_ROUNDS={{ ROUNDS }} cargo nextest run --workspace --features holdfast/failpoints -E 'binary(kill_sweep)' --no-capture
 
 # Twenty random seconds of a busy minute with kills, and a quiet minute, restored into servers of their own.
@@ -45,7 +44,6 @@ bench-postgres *ARGS:
 
 # Two regions in containers; builds the images first.
 containers:
-    cargo build --workspace --bins --features holdfast/failpoints
     cargo nextest run --workspace --features holdfast/failpoints -E 'binary(containers)' --no-capture
 
 # Engine and drivers beside restic, rustic and borg, with a table at the end; see docs/benchmarks.md. For a part of it:
