@@ -80,7 +80,7 @@ pub fn bin_dir(configured: Option<&Path>, major_version: u32) -> Result<PathBuf,
     })
 }
 
-/// `pg_controldata (PostgreSQL) 15.14 (Debian …)` is 15. The server itself says so, too, but loads thirty libraries before.
+/// `pg_controldata (PostgreSQL) 15.14 (Debian …)` is 15. The server itself says so, too, but loads forty libraries before.
 fn version_of(bin_dir: &Path) -> Option<u32> {
     let program = bin_dir.join("pg_controldata");
     let output = Command::new(program).arg("--version").env_clear().env("LC_ALL", "C").output().ok()?;

@@ -289,7 +289,6 @@ fn has_flags(entry: &Entry) -> bool {
 }
 
 /// How many directories lead to an entry.
-/// How many directories it lies in.
 pub(super) fn depth(entry: &Entry) -> usize {
     if entry.path().is_empty() { 0 } else { 1 + entry.path().iter().filter(|byte| **byte == b'/').count() }
 }

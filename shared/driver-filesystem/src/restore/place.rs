@@ -34,11 +34,12 @@ impl Work<'_> {
                 together.iter().try_for_each(|entry| self.make_directory(entry, &mut holder))
             })?;
         }
-        self.stop_if_told()
+        Ok(())
     }
 
     /// The directory that holds it is opened for the first of those in it.
     fn make_directory(&self, entry: &Entry, holder: &mut Option<OwnedFd>) -> Result<(), DriverError> {
+        self.stop_if_told()?;
         match self.actions[entry.number] {
             Action::Update { locked: true } => {
                 let fd = self.target.directory(entry.path())?;
