@@ -151,7 +151,7 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
 
     /// Writes a whole file that survives a power cut when this returns, without waiting for anything else.
-    fn put_durable(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
+    fn put_durable(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
     /// Like `put`, but false, with nothing changed, when the file is there already. Where the store cannot do both in
     /// one step there is a gap between them.

@@ -8,7 +8,7 @@ use driver_api::{
 };
 use job_model::{Arn, Consistency, RecoveryPointId, ResourceType};
 use parking_lot::Mutex;
-use vault_format::{Id, decode_unpacked, encode_short_lived};
+use vault_format::{FormatError, Id, ShortLivedSealer, decode_unpacked};
 
 use crate::error::chain;
 use crate::vault::snapshot_path;
@@ -75,6 +75,13 @@ pub struct Stream<'a> {
     epoch: u64,
     control: &'a dyn Control,
     state: Mutex<Numbered>,
+    piece: Mutex<Piece>,
+}
+
+/// What makes one piece after the other.
+struct Piece {
+    plaintext: Vec<u8>,
+    sealer: ShortLivedSealer,
 }
 
 /// The newest state and what its successor is called.
@@ -126,9 +133,10 @@ impl Vault {
     ) -> Result<Stream<'a>, VaultError> {
         let reader = self.stream(subject.recovery_point_id);
         let path = reader.path(&format!("{CLAIM}{epoch:020}"));
-        self.store().put_durable(&path, Vec::new().into()).map_err(|error| error.when("claim the stream"))?;
+        self.store().put_durable(&path, &[]).map_err(|error| error.when("claim the stream"))?;
         let state = Mutex::new(Numbered { snapshot: None, sequence: 0 });
-        let stream = Stream { reader, subject, epoch, control, state };
+        let piece = Mutex::new(Piece { plaintext: Vec::new(), sealer: ShortLivedSealer::new().map_err(encode)? });
+        let stream = Stream { reader, subject, epoch, control, state, piece };
         stream.refuse_if_superseded()?;
         // The follower before may have died between a write and its sync. What is found is acknowledged to the server, and what
         // it replaces is removed: a power cut must not take it.
@@ -258,15 +266,16 @@ impl Stream<'_> {
 
     fn append_piece(&self, span: PieceSpan, bytes: &[u8]) -> Result<(), VaultError> {
         self.go_on()?;
-        let mut plaintext = Vec::with_capacity(HEAD_BYTES + bytes.len());
+        let mut piece = self.piece.lock();
+        let Piece { plaintext, sealer } = &mut *piece;
+        plaintext.clear();
         plaintext.extend_from_slice(&head(span));
         plaintext.extend_from_slice(bytes);
         let vault = self.reader.vault;
         // It is in the snapshot soon, compressed well; until then the server that is followed shall not wait for it.
-        let sealed = encode_short_lived(vault.key(), vault.surroundings().random(), &plaintext)
-            .map_err(|source| VaultError::Encode { what: "a piece of the stream", source })?;
+        let sealed = sealer.seal(vault.key(), vault.surroundings().random(), plaintext).map_err(encode)?;
         let path = self.reader.path(&piece_name(span));
-        vault.store().put_durable(&path, sealed.into()).map_err(|error| error.when("write a piece of the stream"))
+        vault.store().put_durable(&path, sealed).map_err(|error| error.when("write a piece of the stream"))
     }
 
     fn remove_pieces(&self, spans: &[PieceSpan]) -> Result<(), VaultError> {
@@ -362,6 +371,10 @@ impl SnapshotSummary {
     pub(crate) fn is_of_stream(&self) -> bool {
         self.tags.iter().any(|tag| tag.starts_with(STATE_TAG) || tag.starts_with(BASE_TAG))
     }
+}
+
+fn encode(source: FormatError) -> VaultError {
+    VaultError::Encode { what: "a piece of the stream", source }
 }
 
 /// Epoch and number of a stream's snapshot.

@@ -126,7 +126,7 @@ impl std::fmt::Debug for BlobSealer {
 const BUFFER_KEPT_MAX: usize = 16 << 20;
 
 /// Makes the buffer at least so long; one that had to be very long once is not kept.
-fn make_room(buffer: &mut Vec<u8>, length: usize) {
+pub(crate) fn make_room(buffer: &mut Vec<u8>, length: usize) {
     if buffer.len() < length {
         buffer.resize(length, 0);
     } else if buffer.len() > BUFFER_KEPT_MAX && length <= BUFFER_KEPT_MAX {

@@ -45,4 +45,4 @@ pub use pack::{
 pub use polynomial::ChunkerPolynomial;
 pub use snapshot::Snapshot;
 pub use tree_json::{decode_tree, encode_tree};
-pub use unpacked::{UNPACKED_BYTES_MAX, decode_unpacked, encode_short_lived, encode_unpacked};
+pub use unpacked::{ShortLivedSealer, UNPACKED_BYTES_MAX, decode_unpacked, encode_unpacked};

@@ -2,7 +2,8 @@
 
 use std::io::Read;
 
-use crate::{FormatError, MasterKey, NONCE_BYTES};
+use crate::blob::make_room;
+use crate::{FormatError, MasterKey, NONCE_BYTES, TAG_BYTES};
 
 /// Of zstd: what restic takes.
 const LEVEL: i32 = 3;
@@ -18,21 +19,48 @@ const COMPRESSED: u8 = 2;
 /// # Errors
 /// [`FormatError::Compress`].
 pub fn encode_unpacked(key: &MasterKey, nonce: [u8; NONCE_BYTES], json: &[u8]) -> Result<Vec<u8>, FormatError> {
-    encode(key, nonce, json, LEVEL)
-}
-
-/// The same for what is read back rarely and removed soon: compressed in a third of the time, and less.
-///
-/// # Errors
-/// When compression fails.
-pub fn encode_short_lived(key: &MasterKey, nonce: [u8; NONCE_BYTES], bytes: &[u8]) -> Result<Vec<u8>, FormatError> {
-    encode(key, nonce, bytes, LEVEL_SHORT_LIVED)
-}
-
-fn encode(key: &MasterKey, nonce: [u8; NONCE_BYTES], plain: &[u8], level: i32) -> Result<Vec<u8>, FormatError> {
     let mut plaintext = vec![COMPRESSED];
-    plaintext.extend(zstd::bulk::compress(plain, level).map_err(FormatError::Compress)?);
+    plaintext.extend(zstd::bulk::compress(json, LEVEL).map_err(FormatError::Compress)?);
     Ok(key.seal(nonce, &plaintext))
+}
+
+/// Seals the same kind of file, one after the other, where each is read back rarely and removed soon: compressed in a third of
+/// the time, and less. In a buffer of its own, because a server may wait for what is sealed: to have fresh memory from the
+/// system for each took longer than all else.
+pub struct ShortLivedSealer {
+    compressor: zstd::bulk::Compressor<'static>,
+    buffer: Vec<u8>,
+}
+
+impl ShortLivedSealer {
+    /// With nothing in its buffer.
+    ///
+    /// # Errors
+    /// [`FormatError::Compress`] when there is no memory for a compressor.
+    pub fn new() -> Result<Self, FormatError> {
+        let compressor = zstd::bulk::Compressor::new(LEVEL_SHORT_LIVED).map_err(FormatError::Compress)?;
+        Ok(Self { compressor, buffer: Vec::new() })
+    }
+
+    /// Compresses and seals. Never use a nonce twice with one key.
+    ///
+    /// # Errors
+    /// [`FormatError::Compress`].
+    pub fn seal(&mut self, key: &MasterKey, nonce: [u8; NONCE_BYTES], plain: &[u8]) -> Result<&[u8], FormatError> {
+        const BEFORE: usize = NONCE_BYTES + 1;
+        make_room(&mut self.buffer, BEFORE + zstd::zstd_safe::compress_bound(plain.len()) + TAG_BYTES);
+        self.buffer[NONCE_BYTES] = COMPRESSED;
+        let compressed = self.compressor.compress_to_buffer(plain, &mut self.buffer[BEFORE..]);
+        let sealed = &mut self.buffer[..BEFORE + compressed.map_err(FormatError::Compress)? + TAG_BYTES];
+        key.seal_in_place(nonce, sealed);
+        Ok(sealed)
+    }
+}
+
+impl std::fmt::Debug for ShortLivedSealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShortLivedSealer")
+    }
 }
 
 /// Opens and decompresses a file.

@@ -1,5 +1,6 @@
 //! The end of the log that is in no snapshot yet: a cache in the spool, pieces in the vault, and what is known of it.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -171,9 +172,13 @@ impl Tail {
         self.spool.join(segment.name(self.size))
     }
 
-    fn read(&self, from: Lsn, to: Lsn) -> Result<Vec<u8>, FollowError> {
-        let mut bytes = vec![0; (to.0 - from.0) as usize];
+    /// What was received, from `start` on: what is not in the spool yet without a copy.
+    fn read(&self, from: Lsn, to: Lsn) -> Result<Cow<'_, [u8]>, FollowError> {
         let spooled = self.spooled();
+        if from >= spooled {
+            return Ok(Cow::Borrowed(&self.unwritten[(from.0 - spooled.0) as usize..(to.0 - spooled.0) as usize]));
+        }
+        let mut bytes = vec![0; (to.0 - from.0) as usize];
         let mut at = from;
         while at < to.min(spooled) {
             let segment = self.size.segment_at(self.timeline, at);
@@ -189,7 +194,7 @@ impl Tail {
             let range = (at.0 - spooled.0) as usize..(to.0 - spooled.0) as usize;
             bytes[(at.0 - from.0) as usize..].copy_from_slice(&self.unwritten[range]);
         }
-        Ok(bytes)
+        Ok(Cow::Owned(bytes))
     }
 
     /// Makes everything durable that was received.

@@ -128,9 +128,9 @@ impl Store for LocalStore {
     }
 
     /// The content first, then the name: whoever finds the name finds the content.
-    fn put_durable(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+    fn put_durable(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let full = self.root.join(path);
-        self.move_into_place(path, &bytes, |from, to| {
+        self.move_into_place(path, bytes, |from, to| {
             File::open(from)?.sync_data()?;
             fs::rename(from, to)
         })?;

@@ -131,8 +131,8 @@ impl Store for RemoteStore {
     }
 
     /// An upload that is acknowledged is durable.
-    fn put_durable(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-        self.put(path, bytes)
+    fn put_durable(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put(path, Bytes::copy_from_slice(bytes))
     }
 
     fn put_new(&self, path: &str, bytes: Bytes) -> Result<bool, StoreError> {

@@ -275,8 +275,8 @@ impl Store for Client {
         self.write(path, bytes, true).map(drop)
     }
 
-    fn put_durable(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-        let written = self.write(path, bytes, true);
+    fn put_durable(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let written = self.write(path, Bytes::copy_from_slice(bytes), true);
         let mut contents = self.disk.contents.lock();
         if let Some(stored) = contents.visible.get(path).cloned() {
             contents.durable.insert(path.to_owned(), stored);
