@@ -16,6 +16,7 @@ pub(crate) use self::entry::{Entry, Kind, holder, name};
 pub(crate) use self::links::Links;
 pub(crate) use self::walk::{Directory, Window};
 
+use self::links::SharedFile;
 use self::walk::{Walk, Way};
 use crate::{display, sidecar};
 
@@ -62,7 +63,7 @@ impl<'a> Plan<'a> {
         let mut first = None;
         let mut only = None;
         loop {
-            let window = walk.window(&mut |entry, node| {
+            let window = walk.window(&mut |entry, shared| {
                 entries += 1;
                 if first.is_none() {
                     first = Some(entry.clone());
@@ -70,7 +71,7 @@ impl<'a> Plan<'a> {
                 if !missing.is_empty() {
                     missing.remove(entry.path());
                 }
-                let leader = links.add(entry.number, node);
+                let leader = shared.and_then(|shared| links.add(entry.number, shared));
                 if leader.is_none_or(|leader| leader == entry.number) {
                     bytes += entry.size();
                 }
@@ -107,9 +108,8 @@ impl<'a> Plan<'a> {
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 let mut walk = Walk::new(&self.way, self.window_bytes, false);
-                let mut look = |entry: &Entry, node: &vault_format::Node| {
-                    if node.links > 1 { self.links.leader(entry.number) } else { None }
-                };
+                let mut look =
+                    |entry: &Entry, shared: Option<&SharedFile>| shared.and_then(|_| self.links.leader(entry.number));
                 while let Some(window) = walk.window(&mut look).transpose() {
                     let ended = window.is_err();
                     // Nobody takes it when the work has failed.

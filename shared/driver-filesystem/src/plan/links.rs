@@ -32,6 +32,23 @@ impl Links {
     }
 }
 
+/// A file that may have several names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharedFile {
+    /// Its device and inode when it was captured.
+    place: (u64, u64),
+    /// Stands for all in which two names of one file cannot differ.
+    digest: Id,
+}
+
+impl SharedFile {
+    /// None for what has one name.
+    pub(super) fn of(node: &Node) -> Option<Self> {
+        let may_have_more = node.links > 1 && !matches!(node.kind, NodeKind::Dir { .. });
+        may_have_more.then(|| Self { place: (node.device_id, node.inode), digest: digest(node) })
+    }
+}
+
 /// Finds them while all entries are looked at, in the order of their numbers.
 #[derive(Default)]
 pub(super) struct Finder {
@@ -40,13 +57,10 @@ pub(super) struct Finder {
 }
 
 impl Finder {
-    /// The leader of this entry's names, if there may be several.
-    pub(super) fn add(&mut self, number: usize, node: &Node) -> Option<usize> {
-        if node.links < 2 || matches!(node.kind, NodeKind::Dir { .. }) {
-            return None;
-        }
-        let digest = digest(node);
-        let (leader, first) = *self.leaders.entry((node.device_id, node.inode)).or_insert((number, digest));
+    /// The leader of this entry's names, if it is one of them.
+    pub(super) fn add(&mut self, number: usize, shared: &SharedFile) -> Option<usize> {
+        let SharedFile { place, digest } = *shared;
+        let (leader, first) = *self.leaders.entry(place).or_insert((number, digest));
         // Two names of one file cannot differ; if they do, they are kept apart, each with its own.
         if first != digest {
             return None;
@@ -64,7 +78,6 @@ impl Finder {
     }
 }
 
-/// Stands for all in which two names of one file cannot differ.
 fn digest(node: &Node) -> Id {
     let mut hash = Sha256::new();
     for number in [node.mode, node.uid, node.gid] {
@@ -114,7 +127,8 @@ mod tests {
         };
         let nodes = [node(5, 3, 0), node(6, 2, 0), node(5, 3, 0), node(7, 1, 0), node(7, 1, 0), node(5, 3, 9)];
         let mut finder = Finder::default();
-        let leaders: Vec<_> = nodes.iter().zip(10..).map(|(node, number)| finder.add(number, node)).collect();
+        let leaders: Vec<_> =
+            nodes.iter().zip(10..).map(|(node, number)| finder.add(number, &SharedFile::of(node)?)).collect();
         assert_eq!(leaders, [Some(10), Some(11), Some(10), None, None, None]);
         let links = finder.finish();
         assert_eq!((10..16).map(|number| links.leader(number)).collect::<Vec<_>>(), leaders);

@@ -5,12 +5,12 @@ use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 
 use driver_api::{DriverError, SnapshotReader};
-use vault_format::{Id, Node, NodeKind, Tree};
+use vault_format::{Id, Node};
 
 use super::entry::Entry;
-use super::trees::{TOGETHER, Trees};
+use super::links::SharedFile;
+use super::trees::{Listing, TOGETHER, Trees};
 use crate::sidecar::Sidecar;
-use crate::{display, join};
 
 /// What a walk goes by.
 pub(super) struct Way<'a> {
@@ -64,15 +64,15 @@ impl Window {
 }
 
 /// A directory whose entries were not looked at yet.
-struct Waiting {
-    number: usize,
-    path: Box<[u8]>,
-    whole: bool,
-    tree: Id,
+pub(super) struct Waiting {
+    pub(super) number: usize,
+    pub(super) path: Box<[u8]>,
+    pub(super) whole: bool,
+    pub(super) tree: Id,
 }
 
 /// What is done with each entry before it is in a window: finds its leader.
-pub(super) type Look<'a> = dyn FnMut(&Entry, &Node) -> Option<usize> + 'a;
+pub(super) type Look<'a> = dyn FnMut(&Entry, Option<&SharedFile>) -> Option<usize> + 'a;
 
 pub(super) struct Walk<'a> {
     way: &'a Way<'a>,
@@ -80,26 +80,24 @@ pub(super) struct Walk<'a> {
     trees: Trees,
     /// The next is at the end.
     waiting: Vec<Waiting>,
-    /// Whose trees are there.
-    ready: VecDeque<(Waiting, Tree)>,
+    /// Whose trees were read.
+    ready: VecDeque<(Waiting, Listing)>,
     /// Directories in those that were ready; none of them is looked into before all of those.
     found: Vec<Waiting>,
     next: usize,
-    /// Whether names are judged, which is enough once.
-    judges: bool,
 }
 
 impl<'a> Walk<'a> {
+    /// With `judges`, names are judged, which is enough once.
     pub(super) fn new(way: &'a Way<'a>, window_bytes: usize, judges: bool) -> Self {
         Self {
             way,
             window_bytes,
-            trees: Trees::new(window_bytes),
+            trees: Trees::new(window_bytes, judges),
             waiting: Vec::new(),
             ready: VecDeque::new(),
             found: Vec::new(),
             next: 0,
-            judges,
         }
     }
 
@@ -110,8 +108,8 @@ impl<'a> Walk<'a> {
             self.enter_root(&mut window, look)?;
         }
         while window.weight < self.window_bytes {
-            let Some((directory, tree)) = self.next_directory()? else { break };
-            self.enter(directory, tree, &mut window, look)?;
+            let Some((directory, listing)) = self.next_directory()? else { break };
+            self.enter(directory, listing, &mut window, look);
         }
         Ok(if window.entries.is_empty() && window.directories.is_empty() { None } else { Some(window) })
     }
@@ -120,56 +118,41 @@ impl<'a> Walk<'a> {
         let Way { reader, attributes, include, root, tree } = self.way;
         let whole = include.is_empty() || include.contains(&b""[..]);
         let mut entry = Entry::new((0, 0), Vec::new(), root, attributes.get(b""), whole, *reader)?;
-        entry.leader = look(&entry, root);
+        entry.leader = look(&entry, SharedFile::of(root).as_ref());
         window.add(entry);
         self.next = 1;
         self.waiting.push(Waiting { number: 0, path: Box::default(), whole, tree: *tree });
         Ok(())
     }
 
-    fn next_directory(&mut self) -> Result<Option<(Waiting, Tree)>, DriverError> {
+    fn next_directory(&mut self) -> Result<Option<(Waiting, Listing)>, DriverError> {
         if self.ready.is_empty() {
             self.waiting.extend(self.found.drain(..).rev());
             let from = self.waiting.len().saturating_sub(TOGETHER);
-            let wanted: Vec<Id> = self.waiting[from..].iter().rev().map(|waiting| waiting.tree).collect();
-            let trees = self.trees.read(self.way.reader, &wanted)?;
-            let from = self.waiting.len() - trees.len();
-            self.ready.extend(self.waiting.drain(from..).rev().zip(trees));
+            let wanted: Vec<&Waiting> = self.waiting[from..].iter().rev().collect();
+            let listings = self.trees.read(self.way, &wanted)?;
+            let from = self.waiting.len() - listings.len();
+            self.ready.extend(self.waiting.drain(from..).rev().zip(listings));
         }
         Ok(self.ready.pop_front())
     }
 
-    fn enter(
-        &mut self,
-        directory: Waiting,
-        tree: Tree,
-        window: &mut Window,
-        look: &mut Look<'_>,
-    ) -> Result<(), DriverError> {
-        let Way { reader, attributes, include, .. } = self.way;
-        if self.judges {
-            judge_names(&directory.path, &tree.nodes)?;
-        }
+    /// Gives its entries their numbers.
+    fn enter(&mut self, directory: Waiting, listing: Listing, window: &mut Window, look: &mut Look<'_>) {
+        let Waiting { number, path, whole, .. } = directory;
         let first = self.next;
-        for node in tree.nodes {
-            let path = join(&directory.path, &node.name);
-            let whole = directory.whole || include.contains(&path[..]);
-            if !whole && !leads_to(&path, include) {
-                continue;
-            }
-            let number = self.next;
+        for listed in listing.entries {
+            let mut entry = listed.entry;
+            (entry.number, entry.holder) = (self.next, number);
             self.next += 1;
-            if let NodeKind::Dir { subtree } = node.kind {
-                self.found.push(Waiting { number, path: path[..].into(), whole, tree: subtree });
+            if let Some(tree) = listed.subtree {
+                let path = entry.path().into();
+                self.found.push(Waiting { number: entry.number, path, whole: entry.whole, tree });
             }
-            let attributes = attributes.get(&path);
-            let mut entry = Entry::new((number, directory.number), path, &node, attributes, whole, *reader)?;
-            entry.leader = look(&entry, &node);
+            entry.leader = look(&entry, listed.shared.as_ref());
             window.add(entry);
         }
-        let Waiting { number, path, whole, .. } = directory;
         window.directories.push(Directory { number, path, whole, children: first..self.next });
-        Ok(())
     }
 }
 
@@ -178,26 +161,4 @@ impl Window {
         self.weight += entry.weight();
         self.entries.push(entry);
     }
-}
-
-/// Refuses names that could lead out of the target or stand for two entries.
-fn judge_names(directory: &[u8], nodes: &[Node]) -> Result<(), DriverError> {
-    let mut names = HashSet::new();
-    for node in nodes {
-        let name = &node.name[..];
-        let problem = match name {
-            b"" => "it has no name",
-            b"." | b".." => "its name stands for another directory",
-            _ if name.contains(&b'/') => "its name has a slash",
-            _ if name.contains(&0) => "its name has a NUL byte",
-            _ if !names.insert(name) => "its name is there twice",
-            _ => continue,
-        };
-        return Err(DriverError::Escape { path: display(&join(directory, name)), problem: problem.to_owned() });
-    }
-    Ok(())
-}
-
-fn leads_to(path: &[u8], include: &HashSet<Vec<u8>>) -> bool {
-    include.iter().any(|wanted| wanted.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/')))
 }
