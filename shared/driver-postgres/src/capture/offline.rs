@@ -138,8 +138,9 @@ pub(crate) fn is_served(data: &Path) -> bool {
 /// Where the process shows that the directory's lock names, if it is alive.
 fn holder(data: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
-    let pid: u32 = text.lines().next()?.trim().parse().ok()?;
-    Some(PathBuf::from(format!("/proc/{pid}")))
+    // One that serves a single user writes it with a minus.
+    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
+    Some(PathBuf::from(format!("/proc/{}", pid.unsigned_abs())))
 }
 
 fn running(location: &str) -> DriverError {
@@ -175,4 +176,18 @@ fn needed_log(at_rest: &AtRest) -> Result<Vec<Listed>, DriverError> {
     }
     debug_assert!(selection::is_segment(first));
     Ok(needed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_a_single_user_has_is_in_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = directory.path().join("postmaster.pid");
+        assert!(!is_running(directory.path()));
+        std::fs::write(&lock, format!("-{}\n", std::process::id())).unwrap();
+        assert!(is_running(directory.path()));
+    }
 }

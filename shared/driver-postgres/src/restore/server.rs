@@ -39,7 +39,7 @@ pub(super) fn start(
     };
     // None when nobody starts it any more.
     let mut starting = None;
-    if !crate::capture::is_running(data) {
+    if !crate::capture::is_served(data) {
         configure(data, facts, options, user)?;
         let mut command = tool::command(&bin_dir.join("pg_ctl"), Some(user));
         command.args(["start", "--wait", "--silent", "-t"]).arg(settings.start_timeout_seconds.to_string());
@@ -60,7 +60,7 @@ pub(super) fn start(
             Some(Ok(Ok(_)) | Err(TryRecvError::Disconnected)) => starting = None,
             None => {
                 let waited = (request.elapsed_ms)().saturating_sub(began);
-                if !crate::capture::is_running(data) || waited > settings.start_timeout_seconds * 1000 {
+                if !crate::capture::is_served(data) || waited > settings.start_timeout_seconds * 1000 {
                     return Err(failed("was not promoted", None));
                 }
             }
@@ -73,10 +73,10 @@ pub(super) fn start(
 }
 
 /// Whether the server takes connections and is no longer in recovery: it writes so into its lock, as its eighth line, when its
-/// startup process has ended.
+/// startup process has ended. A lock that outlived its server says so, too.
 fn is_ready(data: &Path) -> bool {
     let lock = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-    lock.lines().nth(7).is_some_and(|status| status.trim() == "ready") && crate::capture::is_running(data)
+    lock.lines().nth(7).is_some_and(|status| status.trim() == "ready") && crate::capture::is_served(data)
 }
 
 /// Makes the file the user's, where this process is root.
@@ -148,4 +148,24 @@ fn configure(data: &Path, facts: &PhysicalFacts, options: &Options, user: &User)
 /// A port nobody listens at now.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_that_outlived_its_server_is_no_server_that_is_ready() {
+        let directory = tempfile::tempdir().unwrap();
+        // After a restart of the machine another program has the server's number.
+        let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+        let lock = format!("{}\n{}\n1\n5432\n\n\n0 0\nready   \n", other.id(), directory.path().display());
+        std::fs::write(directory.path().join("postmaster.pid"), lock).unwrap();
+        let (exists, ready) = (crate::capture::is_running(directory.path()), is_ready(directory.path()));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(exists && !ready);
+    }
 }
