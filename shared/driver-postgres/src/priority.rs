@@ -2,6 +2,10 @@
 //!
 //! What reads, hashes and compresses gets the processor when nobody else wants it. What writes to the vault does not give
 //! way: it may hold the journal of a file system on which the server waits for its own commits.
+//!
+//! The system keeps to it within a group of processes. A server that is in another one (a control group with a share of the
+//! processor, or a session where `kernel.sched_autogroup_enabled` is set) shares equally with all that is done here.
+//! See <https://man7.org/linux/man-pages/man7/sched.7.html>, "The autogroup feature".
 
 use std::io;
 
