@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod files;
+mod give_way;
 mod incremental;
 mod label;
 mod manifest;
@@ -21,9 +22,11 @@ use parking_lot::Mutex;
 use vault_format::{Id, Node, NodeKind};
 
 use crate::facts::PhysicalFacts;
+use crate::priority::Priority;
 use crate::server::{Location, Method};
 use crate::settings::{DamagePolicy, PostgresSettings};
 use crate::{page, selection};
+use give_way::GiveWay;
 use pace::Pace;
 use pages::{Damage, ReadAgain};
 
@@ -66,6 +69,8 @@ pub(crate) struct Store<'a> {
     damage: Damage,
     /// How fast files are read.
     pace: Pace,
+    /// Lets a server on the same machine have its processors.
+    give_way: Option<GiveWay>,
     /// Whether pages have checksums that are to be looked at.
     checks_pages: bool,
     /// Pages changed at or after this position are not judged.
@@ -76,6 +81,7 @@ impl<'a> Store<'a> {
     pub(crate) fn new(
         request: &'a CaptureRequest<'a>,
         settings: &PostgresSettings,
+        priority: Priority,
         checks_pages: bool,
         since: u64,
     ) -> Self {
@@ -84,8 +90,17 @@ impl<'a> Store<'a> {
             tree: Mutex::default(),
             damage: Damage::default(),
             pace: Pace::new(settings.read_bytes_per_second_max),
+            give_way: GiveWay::new(priority),
             checks_pages,
             since: AtomicU64::new(since),
+        }
+    }
+
+    /// Before each piece of work that takes a few milliseconds of a processor.
+    fn may_go_on(&self) -> Result<(), DriverError> {
+        match &self.give_way {
+            Some(give_way) => give_way.wait(self.request.control),
+            None => self.stop_if_told(),
         }
     }
 
@@ -102,7 +117,7 @@ impl<'a> Store<'a> {
         chunk_bytes: usize,
         read_again: ReadAgain<'_>,
     ) -> Result<Vec<Id>, DriverError> {
-        self.stop_if_told()?;
+        self.may_go_on()?;
         if let Some(segment) = page::relation_segment(path).filter(|_| self.checks_pages) {
             // A segment has at most 131 072 pages.
             let first = u32::try_from(offset / page::PAGE_BYTES as u64).unwrap_or(u32::MAX);
@@ -125,7 +140,7 @@ impl<'a> Store<'a> {
 
     /// A chunk of which so many bytes were read at the source, and the others were known.
     pub(crate) fn chunk(&self, chunk: &[u8], bytes_read: u64) -> Result<Id, DriverError> {
-        self.stop_if_told()?;
+        self.may_go_on()?;
         let (id, _) = self.request.writer.write_chunk(chunk)?;
         let bytes_done = chunk.len() as u64;
         self.request.control.advance(Progress { bytes_read, bytes_done, ..Progress::default() });

@@ -4,8 +4,9 @@
 //! way: it may hold the journal of a file system on which the server waits for its own commits.
 //!
 //! The system keeps to it within a group of processes. A server that is in another one (a control group with a share of the
-//! processor, or a session where `kernel.sched_autogroup_enabled` is set) shares equally with all that is done here.
-//! See <https://man7.org/linux/man-pages/man7/sched.7.html>, "The autogroup feature".
+//! processor, or a session where `kernel.sched_autogroup_enabled` is set) would share equally with all that is done here, see
+//! <https://man7.org/linux/man-pages/man7/sched.7.html>, "The autogroup feature". So captures take breaks besides
+//! (`capture/give_way.rs`).
 
 use std::io;
 
@@ -17,9 +18,10 @@ use serde::{Deserialize, Serialize};
 pub enum Priority {
     /// Work beside a server has the same rights as the server.
     Normal,
-    /// It gets about a tenth of a processor that is wanted by the server as well.
+    /// It gets about a tenth of processors that are wanted by the server as well.
     Low,
-    /// It gets what nobody else wants. Where the processors are never idle, a capture may take very long.
+    /// It gets what nobody else wants, and a twentieth where they are never idle. Within a group the system may give it even less,
+    /// and a capture may take very long.
     #[default]
     Idle,
 }
@@ -41,6 +43,16 @@ impl Priority {
         match self {
             Self::Idle => Self::Low,
             other => other,
+        }
+    }
+
+    /// What it has of all processors of a machine on which others want all of them too, as one part of so many; none where it has
+    /// as much as they.
+    pub(crate) const fn least_part(self) -> Option<u64> {
+        match self {
+            Self::Normal => None,
+            Self::Low => Some(10),
+            Self::Idle => Some(20),
         }
     }
 

@@ -58,7 +58,8 @@ pub struct PostgresSettings {
     /// What to do about pages that are damaged at the source: `partial` or `fail`.
     pub on_damaged_page: DamagePolicy,
     /// What captures of a server on this machine, and the compression of its log, leave to the server: `idle` takes the
-    /// processors and the disk when nobody else wants them, `low` a tenth of them at least, `normal` an equal share.
+    /// processors and the disk when nobody else wants them, and a twentieth of the processors where they are always wanted; `low` a
+    /// tenth; `normal` an equal share.
     pub beside_server: Priority,
     /// How a server is asked to begin a backup: `fast` or `spread`.
     pub checkpoint: Checkpoint,

@@ -35,12 +35,16 @@ pub enum WaitsFor {
     /// The server that is captured brings its changed pages to its disk before the backup begins. With
     /// `postgres.checkpoint = "spread"` it takes its time.
     Checkpoint,
+    /// The server that is captured uses up the processors of the machine that the worker shares with it. The capture takes
+    /// what is left, and a small part in any case: `postgres.beside_server`.
+    Processors,
 }
 
 impl fmt::Display for WaitsFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Checkpoint => "the server's checkpoint",
+            Self::Processors => "processors that the server uses up",
         })
     }
 }

@@ -11,6 +11,7 @@ use super::{Store, manifest, read};
 use crate::control_data::ControlData;
 use crate::facts::{FORMAT, PhysicalFacts, Source};
 use crate::page::PAGE_BYTES;
+use crate::priority::Priority;
 use crate::settings::PostgresSettings;
 use crate::{io_error, selection, tool};
 
@@ -32,7 +33,7 @@ pub(super) fn run(settings: &PostgresSettings, request: &CaptureRequest<'_>) -> 
         ..Progress::default()
     });
     let has_checksums = control.has_checksums()?;
-    let store = Store::new(request, settings, has_checksums, u64::MAX);
+    let store = Store::new(request, settings, Priority::Normal, has_checksums, u64::MAX);
     for (path, attributes) in &listing.directories {
         store.directory(path, *attributes);
     }

@@ -45,11 +45,12 @@ pub(super) fn run(
     let online = Online::open(settings, location)?;
     let is_here = online.local.is_some() || location.server.is_here();
     let priority = if is_here { settings.beside_server } else { Priority::Normal };
-    priority.run(|| capture(settings, request, location, online))
+    priority.run(|| capture(settings, priority, request, location, online))
 }
 
 fn capture(
     settings: &PostgresSettings,
+    priority: Priority,
     request: &CaptureRequest<'_>,
     location: &Location,
     mut online: Online<'_>,
@@ -68,7 +69,7 @@ fn capture(
         (_, local) => local,
     };
     // Pages of a server without checksums cannot be judged.
-    let store = Store::new(request, settings, online.facts.data_checksums, 0);
+    let store = Store::new(request, settings, priority, online.facts.data_checksums, 0);
     let mut reading = Reading::live(ChangeMethod::FullRead);
     if location.method != Method::Files && online.summarizes_wal && request.parent.is_some() {
         match stream::begin_incremental(settings, request, &mut online)? {

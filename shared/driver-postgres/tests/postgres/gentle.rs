@@ -1,10 +1,13 @@
-//! Captures that leave the server alone: a checkpoint that takes its time, and files that are read slowly.
+//! Captures that leave the server alone: a checkpoint that takes its time, files that are read slowly, and processors that
+//! others want.
 
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use driver_api::conformance::MemoryVault;
 use driver_api::{Capture, CaptureRequest, Control, Driver as _, DriverError, QuiesceOutcome};
+use driver_postgres::priority::Priority;
 use driver_postgres::settings::Checkpoint;
 use driver_postgres::{PostgresDriver, PostgresSettings};
 use job_model::{Progress, WaitsFor};
@@ -19,6 +22,8 @@ struct Listener {
     waited: AtomicBool,
     read: AtomicU64,
     stop: AtomicBool,
+    /// It took a break for the sake of others.
+    gave_way: AtomicBool,
 }
 
 impl Control for Listener {
@@ -31,6 +36,7 @@ impl Control for Listener {
         self.waits.store(waits, Ordering::Release);
         self.waited.fetch_or(waits, Ordering::AcqRel);
         self.read.fetch_add(difference.bytes_read, Ordering::AcqRel);
+        self.gave_way.fetch_or(difference.waits_for == Some(WaitsFor::Processors), Ordering::AcqRel);
     }
 }
 
@@ -115,4 +121,54 @@ fn no_more_is_read_in_a_second_than_allowed() {
         let least = (captured.size_bytes as f64 - f64::from(4 << 20)) / per_second as f64;
         assert!(least > 1.0 && seconds > least, "{method}: {} bytes in {seconds} s", captured.size_bytes);
     }
+}
+
+/// Programs that use all processors up, in sessions of their own, as another service would be. Ended when dropped.
+struct Greedy(Vec<Child>);
+
+impl Greedy {
+    fn start() -> Self {
+        let processors = std::thread::available_parallelism().unwrap().get();
+        let one = |_| Command::new("setsid").args(["sh", "-c", "while :; do :; done"]).spawn().unwrap();
+        Self((0..processors * 2).map(one).collect())
+    }
+}
+
+impl Drop for Greedy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_capture_leaves_processors_to_those_who_use_them_up_and_says_so() {
+    let cluster = Cluster::with_shop();
+    // Some tenths of a second of a processor.
+    cluster.sql(
+        "shop",
+        "CREATE TABLE much AS SELECT n, md5(n::text) || repeat(md5((-n)::text), 9) FROM generate_series(1, 300000) n",
+    );
+    let settings = |beside_server| PostgresSettings { beside_server, ..settings() };
+    for method in ["files", "stream"] {
+        let greedy = Greedy::start();
+        let (control, vault) = (Listener::default(), MemoryVault::new());
+        std::thread::scope(|scope| {
+            let capture =
+                scope.spawn(|| capture(settings(Priority::Idle), &vault, &cluster.location(method), &control).unwrap());
+            wait_for("the capture to give way", || {
+                assert!(!capture.is_finished(), "{method}: it took what it wanted");
+                control.gave_way.load(Ordering::Acquire)
+            });
+            // Where the system itself keeps it from the processors it would take minutes.
+            drop(greedy);
+            super::restores::restored_and_proven(&cluster, &commit(&vault, capture.join().unwrap()));
+        });
+    }
+    let _greedy = Greedy::start();
+    let (control, vault) = (Listener::default(), MemoryVault::new());
+    capture(settings(Priority::Normal), &vault, &cluster.location("files"), &control).unwrap();
+    assert!(!control.gave_way.load(Ordering::Acquire), "it has the same rights as others");
 }
