@@ -14,7 +14,7 @@ use crate::reflink::{self, Reflink};
 use crate::results::{Moved, Results};
 use crate::settings::{Row, Run, Tool};
 use crate::step::Kind;
-use crate::tools::{Bench, OTHER, step, version};
+use crate::tools::{Bench, OTHER, remove, step, version};
 
 /// Chunks of the large index: a volume of 4 TB.
 const INDEX_CHUNKS: u64 = 4_000_000;
@@ -34,6 +34,7 @@ pub(crate) fn run(run: &Run) -> Result<Results, BenchError> {
         let rounds = Rounds { run, dir, tools: &tools, row, moved: Cell::new(None) };
         rounds.run(&mut results)?;
     }
+    remove(&dir.join(crate::tree_floor::TARGET))?;
     Ok(results)
 }
 
@@ -109,10 +110,10 @@ impl Rounds<'_> {
     /// On a file system that shares extents; of the large volume ours alone.
     fn tracked(&self, results: &mut Results) -> Result<(), BenchError> {
         let Some(reflink) = Reflink::mount(self.dir, self.run.image_mib)? else { return Ok(()) };
-        let image = reflink.image(&data::image(self.dir, self.run.image_mib)?)?;
+        let image = data::image(self.dir, self.run.image_mib)?;
         let (name, source, tools) = match self.row {
             Row::VolumeTrackedLarge => ("tracked-large", reflink.large(&image)?, &[Tool::Holdfast][..]),
-            _ => ("tracked", image, self.tools),
+            _ => ("tracked", reflink.image(&image)?, self.tools),
         };
         for &tool in tools {
             let bench = Bench { tool, dir: self.dir };

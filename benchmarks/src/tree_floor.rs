@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::error::BenchError;
 use crate::step::threads;
+use crate::tools::remove;
 
 /// Longest part of a file that is sealed at once: what content-defined chunks have on average.
 const PART_BYTES: usize = 1 << 20;
@@ -25,6 +26,9 @@ const UNCACHED_BYTES_MIN: usize = 64 << 10;
 const THREADS_PER_PROCESSOR: usize = 2;
 /// Files that a thread takes at once; those of a directory lie together.
 const TOGETHER: usize = 16;
+
+/// Where the files are made.
+pub(crate) const TARGET: &str = "tree-floor.d";
 
 struct Sealed {
     bytes: Vec<u8>,
@@ -39,7 +43,8 @@ struct SourceFile {
     parts: Vec<Sealed>,
 }
 
-/// Prints a JSON object: names and seconds.
+/// Prints a JSON object: names and seconds. The files stay, below `scratch` in [`TARGET`], until nothing is measured any more: where
+/// ext4 has just deleted many files it is slow to make new ones.
 pub(crate) fn run(tree: &Path, scratch: &Path) -> Result<(), BenchError> {
     let key = MasterKey::from_bytes(Zeroizing::new(std::array::from_fn(|at| at as u8)));
     let mut found: BTreeMap<&str, f64> = BTreeMap::new();
@@ -57,13 +62,13 @@ pub(crate) fn run(tree: &Path, scratch: &Path) -> Result<(), BenchError> {
     let (_, mut files) = read(tree, &key)?;
     found.insert("tree: content opened by all threads, seconds", opened(&mut files, None)?);
     let (directories, mut files) = read(tree, &key)?;
-    let target = scratch.join("tree-floor.d");
+    let target = scratch.join(TARGET);
+    remove(&target)?;
     for directory in &directories {
         let path = target.join(directory);
         fs::create_dir_all(&path).map_err(BenchError::io("create", &path))?;
     }
     found.insert("tree: content opened and files made by all threads, seconds", opened(&mut files, Some(&target))?);
-    fs::remove_dir_all(&target).map_err(BenchError::io("remove", &target))?;
     crate::print(&serde_json::to_string(&found)?)
 }
 
