@@ -27,7 +27,8 @@
 //! in place of the file, and kept until the next recovery point is committed. The extents of both clones say what may have
 //! changed; nothing else is read, and directories in which nothing changed are taken over from the parent unread. See
 //! [`file_clones`] for why that is exact. Where it cannot be done this time (the clone is gone or was changed, the image is
-//! another file, …) everything is read, and the recovery point says why.
+//! another file, …) everything is read, and the recovery point says why. What was read of a clone does not stay in the page
+//! cache: nobody else reads it.
 //!
 //! Elsewhere, and of block devices, everything but holes is read and hashed at each capture.
 //!

@@ -27,6 +27,9 @@ pub trait Source: Sync {
 
     /// Soon this range is asked for. Where that can be used it is read now, while the caller does something else.
     fn will_read(&self, _range: Range<u64>) {}
+
+    /// Much of this range was read, and nothing of it is asked for again.
+    fn was_read(&self, _range: Range<u64>) {}
 }
 
 impl Source for Volume {
@@ -46,6 +49,10 @@ impl Source for Volume {
         let length = NonZeroU64::new(range.end.saturating_sub(range.start));
         // It is read all the same when the system does not take the hint.
         let _ = rustix::fs::fadvise(&self.file, range.start, length, Advice::WillNeed);
+    }
+
+    fn was_read(&self, range: Range<u64>) {
+        self.forget(range);
     }
 }
 

@@ -1,6 +1,7 @@
 //! An open volume.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -27,6 +28,8 @@ pub(crate) struct Volume {
     pub(crate) kind: Kind,
     /// In bytes.
     pub(crate) size: u64,
+    /// Whether it is a clone that nobody else reads.
+    is_clone: bool,
 }
 
 /// Attributes of an image file, kept with it.
@@ -64,7 +67,20 @@ impl Volume {
         };
         // A device's metadata has no size.
         let size = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| io_error("find the size of", location, e))?;
-        Ok(Self { file, kind, size })
+        Ok(Self { file, kind, size, is_clone: false })
+    }
+
+    /// A clone of an image, made for one capture.
+    pub(crate) fn of_clone(file: File, location: &str) -> Result<Self, DriverError> {
+        Ok(Self { is_clone: true, ..Self::of(file, location)? })
+    }
+
+    /// This range will not be read again.
+    pub(crate) fn forget(&self, range: Range<u64>) {
+        // What is cached of a live volume may be what its own reader needs next.
+        if self.is_clone {
+            file_clones::forget(&self.file, range);
+        }
     }
 
     /// The first extent with data at or after an offset: where it starts and ends. Everything is data where the system

@@ -25,12 +25,14 @@ mod clone;
 mod compare;
 mod extents;
 mod identity;
+mod page_cache;
 mod subvolume;
 
 pub use clone::{CLONES_DIRECTORY, clone_file, free_percent, make_directory, place, remove, remove_directory};
 pub use compare::{Changes, changed};
 pub use extents::exclusive_bytes;
 pub use identity::Identity;
+pub use page_cache::forget;
 pub use subvolume::{
     ABSENT_SUBVOLUME_INODE, is_subvolume, may_share_extents, open_below, places, remove_snapshot, snapshot,
 };

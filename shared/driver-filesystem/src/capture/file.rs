@@ -140,6 +140,10 @@ impl Walk<'_> {
             };
             Ok((content, extents))
         });
+        // Nobody else reads it.
+        if identity.is_some() {
+            file_clones::forget(file, 0..size);
+        }
         match read {
             Ok(read) => Ok(Some(read)),
             Err(_) if self.request.control.is_stopped() => Err(DriverError::Stopped),

@@ -275,19 +275,51 @@ fn a_hard_life(mount: &Mount, view: SourceView) {
     assert!(!mount.path(".holdfast-clones").exists());
 }
 
-/// Somebody writes to what was kept of the large file.
-fn touch_the_kept(mount: &Mount, chain: &Chain<'_>, view: SourceView) {
+/// What was kept of the large file.
+fn kept_large(mount: &Mount, chain: &Chain<'_>, view: SourceView) -> PathBuf {
+    use std::os::unix::fs::MetadataExt;
     let kept = mount.kept().remove(0);
-    let base = if view == SourceView::SubvolumeSnapshot {
-        run("btrfs", &["property", "set", "-f", kept.to_str().unwrap(), "ro", "false"], mount.root());
+    if view == SourceView::SubvolumeSnapshot {
         kept.join("a/large")
     } else {
-        use std::os::unix::fs::MetadataExt;
-        let clone = kept.join(fs::metadata(chain.large()).unwrap().ino().to_string());
-        fs::set_permissions(&clone, fs::Permissions::from_mode(0o600)).unwrap();
-        clone
-    };
+        kept.join(fs::metadata(chain.large()).unwrap().ino().to_string())
+    }
+}
+
+/// Somebody writes to what was kept of the large file.
+fn touch_the_kept(mount: &Mount, chain: &Chain<'_>, view: SourceView) {
+    let base = kept_large(mount, chain, view);
+    if view == SourceView::SubvolumeSnapshot {
+        run("btrfs", &["property", "set", "-f", mount.kept()[0].to_str().unwrap(), "ro", "false"], mount.root());
+    } else {
+        fs::set_permissions(&base, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     File::options().write(true).open(base).unwrap().write_all_at(b"touched", 20 * MIB).unwrap();
+}
+
+/// What nobody reads again takes no memory from those who read the file.
+fn a_large_file_that_was_read(mount: &Mount, view: SourceView) {
+    let mut chain = Chain::new(mount);
+    build(&chain);
+    let cached = |path: &Path| -> u64 {
+        let arguments = ["--bytes", "--noheadings", "--output", "RES", path.to_str().unwrap()];
+        run("fincore", &arguments, Path::new("/")).trim().parse().unwrap()
+    };
+    assert!(chain.capture().read >= 80 * MIB);
+    let kept = cached(&kept_large(mount, &chain, view));
+    assert!(kept < 8 * MIB, "{kept} bytes are in memory still");
+    // The file's own pages are its readers'.
+    assert!(cached(&chain.large()) >= 80 * MIB);
+}
+
+#[test]
+fn large_file_on_xfs_that_was_captured_takes_no_memory() {
+    a_large_file_that_was_read(&xfs_with_tree(), SourceView::LargeFileClones);
+}
+
+#[test]
+fn large_file_of_a_btrfs_subvolume_that_was_captured_takes_no_memory() {
+    a_large_file_that_was_read(&btrfs_with_tree(), SourceView::SubvolumeSnapshot);
 }
 
 #[test]

@@ -12,6 +12,10 @@ use crate::io_error;
 use crate::layout::{CHUNK_BYTES, EXTENT_BYTES, name, node};
 use crate::source::Source;
 
+/// From so many bytes on that were read of an extent, the source is told. A few chunks may stay in the system's memory: to drop
+/// them costs more than they take.
+const MANY_BYTES: u64 = EXTENT_BYTES / 4;
+
 /// What is known of an extent from the parent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Before<'a> {
@@ -48,6 +52,7 @@ impl<'a> Extents<'a> {
         let mut content = Vec::new();
         let mut batch = Batch::new();
         let mut position = offset;
+        let mut read = 0;
         while position < end {
             if self.request.control.is_stopped() {
                 return Err(DriverError::Stopped);
@@ -64,6 +69,7 @@ impl<'a> Extents<'a> {
             } else if data.is_some_and(|(start, _)| start < chunk_end) {
                 let chunk = batch.room(length);
                 self.source.read_exact_at(chunk, position).map_err(failed)?;
+                read += bytes;
                 self.request.control.advance(Progress { bytes_read: bytes, bytes_done: bytes, ..Progress::default() });
                 if is_zero(chunk) {
                     content.push(self.zeros(length)?);
@@ -82,6 +88,9 @@ impl<'a> Extents<'a> {
             position = chunk_end;
         }
         batch.store(self.request, &mut content)?;
+        if read >= MANY_BYTES {
+            self.source.was_read(offset..end);
+        }
         self.request.control.advance(Progress { items_done: 1, ..Progress::default() });
         Ok(Some(node(name(offset), NodeKind::File { content, size: end - offset })))
     }

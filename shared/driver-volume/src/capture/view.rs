@@ -81,7 +81,7 @@ pub(crate) fn take(request: &CaptureRequest<'_>, path: &Path, volume: Volume) ->
             let held_bytes = changes.as_ref().map(|changes| changes.held_bytes);
             let changed = changes.map(|changes| changes.ranges);
             let remains = Some(taken.remains.to_json());
-            let cloned = Volume::of(taken.file, request.location)?;
+            let cloned = Volume::of_clone(taken.file, request.location)?;
             Ok(View { volume: cloned, kind: SourceView::ReflinkClone, remains, changed, held_bytes, fallback })
         }
         Err(NoClone::Unsupported) => Ok(View::live(volume, None)),

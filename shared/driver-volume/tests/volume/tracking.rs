@@ -240,6 +240,39 @@ fn large_image_on_btrfs_is_compared_in_parts() {
     a_large_image(&Mount::btrfs("defaults"));
 }
 
+/// Bytes of a file that the system has in memory.
+fn cached(path: &Path) -> u64 {
+    run("fincore", &["--bytes", "--noheadings", "--output", "RES", path.to_str().unwrap()]).parse().unwrap()
+}
+
+/// The next capture, which removes it, waited for its pages to be freed, and they pushed out what others had cached.
+fn a_clone_that_was_read(mount: &Mount) {
+    const DATA: u64 = 150 * MIB + 5;
+    let mut chain = Chain::new(mount, "disk.img");
+    image(&chain.image, DATA, &[(0, DATA as usize)]);
+    assert_eq!(chain.capture().read, DATA);
+    let kept = cached(&chain.clone_path());
+    assert!(kept < 8 * MIB, "{kept} bytes of the clone are in memory still");
+    // The image's own pages are its readers'.
+    assert!(cached(&chain.image) >= DATA);
+    // All of one extent and little of another.
+    chain.write(64 * MIB, &noise(1, 64 * MIB as usize));
+    chain.write(5 * MIB, b"changed");
+    chain.tracked(65);
+    let kept = cached(&chain.clone_path());
+    assert!(kept < 8 * MIB, "{kept} bytes of the second clone are in memory still");
+}
+
+#[test]
+fn clone_on_xfs_that_was_read_takes_no_memory() {
+    a_clone_that_was_read(&Mount::xfs());
+}
+
+#[test]
+fn clone_on_btrfs_that_was_read_takes_no_memory() {
+    a_clone_that_was_read(&Mount::btrfs("defaults"));
+}
+
 #[test]
 fn moved_and_compressed_data_is_read_again_and_never_missed() {
     let mount = Mount::btrfs("compress-force=zstd");
