@@ -16,6 +16,7 @@ pub mod queue;
 mod quiesce;
 mod reader;
 mod restore;
+mod runs;
 mod stream;
 mod tracking;
 mod uncached;
@@ -30,6 +31,7 @@ pub use location::{file_location, file_path};
 pub use quiesce::{HookErrorPolicy, InvalidHooks, QuiesceHooks, QuiesceLevel, Quiesced, Thawed};
 pub use reader::{BlobSpan, ContentRequest, ContentSink, FileReader, ReadError, SnapshotReader};
 pub use restore::{Check, CheckRequest, RestoreRequest, Restored};
+pub use runs::Runs;
 pub use stream::{
     BuildStream, LookAtStream, PieceSpan, StreamCommitted, StreamContent, StreamSource, StreamState, StreamStore,
 };

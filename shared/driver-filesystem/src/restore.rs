@@ -10,7 +10,6 @@ mod met;
 mod metadata;
 mod patch;
 mod place;
-mod runs;
 mod target;
 
 use std::collections::{HashMap, HashSet};

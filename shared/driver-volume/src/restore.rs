@@ -2,16 +2,19 @@
 
 mod device;
 mod image;
+mod sink;
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use driver_api::{
-    BlobSpan, CheckRequest, ContentRequest, ContentSink, DriverError, ReadError, RestoreRequest, Restored,
+    BlobSpan, CheckRequest, ContentRequest, ContentSink, DriverError, ReadError, RestoreRequest, Restored, Uncached,
 };
 use job_model::{Finding, OverwritePolicy, PhaseTiming, Progress};
 use sha2::{Digest, Sha256};
 
+use self::sink::Sink;
 use crate::layout::{self, Extent, Facts};
 use crate::volume::Volume;
 use crate::{check, io_error};
@@ -132,6 +135,13 @@ impl Work<'_> {
 
     fn stop_if_told(&self) -> Result<(), DriverError> {
         if self.request.control.is_stopped() { Err(DriverError::Stopped) } else { Ok(()) }
+    }
+
+    /// Fetches spans and writes them.
+    fn fetch_into(&self, spans: &[BlobSpan], file: &Arc<Uncached>) -> Result<(), DriverError> {
+        let sink = Sink::new(Arc::clone(file), self.request.control);
+        self.fetch(spans, &sink)?;
+        sink.finish().map_err(|error| DriverError::Read(ReadError::Sink(error)))
     }
 
     /// Fetches spans, batch by batch.

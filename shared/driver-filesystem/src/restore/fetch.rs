@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use driver_api::{BlobSpan, ContentRequest, ContentSink, DriverError, ReadError, Uncached, reserve};
+use driver_api::{BlobSpan, ContentRequest, ContentSink, DriverError, ReadError, Runs, Uncached, reserve};
 use job_model::Progress;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -18,7 +18,6 @@ use rustix::io::Errno;
 use super::Work;
 use super::decide::Action;
 use super::metadata::Subject;
-use super::runs::{GATHERED_BYTES_MAX, Runs};
 use super::target::open_beneath;
 use crate::content::Content;
 use crate::extents::{Extent, within};
@@ -32,6 +31,12 @@ use driver_api::queue;
 const TOGETHER_MAX: usize = 32 << 10;
 /// Files of so many bytes are written past the page cache; of smaller ones the disk would take longer than the processor.
 const UNCACHED_BYTES_MIN: usize = 64 << 10;
+/// Longest chunk that is gathered; longer ones are written as they come.
+const GATHERED_BYTES_MAX: usize = 64 << 10;
+/// Bytes of small chunks that are written at once.
+const RUN_BYTES: usize = 512 << 10;
+/// Runs of small chunks that a thread gathers side by side.
+const RUNS_MAX: usize = 8;
 /// Files kept open while they are written.
 const OPEN_FILES_MAX: usize = 128;
 /// Directories kept open while files are made in them.
@@ -233,7 +238,7 @@ impl Work<'_> {
         let mut requests = requests.into_inner();
         requests.sort_by_key(|request| request.file);
         let files = batch.iter().map(|_| Mutex::new(None)).collect();
-        let (open, runs) = (AtomicUsize::new(0), Runs::default());
+        let (open, runs) = (AtomicUsize::new(0), Runs::new(RUNS_MAX, RUN_BYTES));
         let sink = Sink { work: self, batch, files, open, holders: Mutex::default(), runs };
         if !requests.is_empty() {
             self.request.reader.fetch(&requests, &sink, self.request.control)?;

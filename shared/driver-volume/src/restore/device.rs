@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use driver_api::compare::has_span;
-use driver_api::{BlobSpan, ContentSink, Control, DriverError, Uncached, queue};
+use driver_api::{BlobSpan, ContentSink, DriverError, Uncached, queue};
 use job_model::Progress;
 use parking_lot::Mutex;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -36,7 +37,7 @@ pub(super) fn write(work: &Work<'_>, phases: &mut Phases<'_>) -> Result<(), Driv
     work.fetch(&missing, &Proof)?;
     phases.end("plan");
     let file = volume.file.try_clone().map_err(|e| io_error("open", &shown, e))?;
-    work.fetch(&missing, &Sink { file: Uncached::new(file), control: work.request.control })?;
+    work.fetch_into(&missing, &Arc::new(Uncached::new(file)))?;
     let nothing = vec![0; CHUNK_BYTES as usize];
     for &(from, to) in &zeros {
         work.stop_if_told()?;
@@ -94,19 +95,6 @@ struct Proof;
 
 impl ContentSink for Proof {
     fn write_at(&self, _file: usize, _offset: u64, _bytes: &[u8]) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Sink<'a> {
-    file: Uncached,
-    control: &'a dyn Control,
-}
-
-impl ContentSink for Sink<'_> {
-    fn write_at(&self, _file: usize, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_all_at(bytes, offset)?;
-        self.control.advance(Progress { bytes_done: bytes.len() as u64, ..Progress::default() });
         Ok(())
     }
 }

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driver_api::compare::{ZeroChunks, has_span};
-use driver_api::{BlobSpan, ContentSink, Control, DriverError, Uncached, queue, reserve, write_back_while};
+use driver_api::{BlobSpan, DriverError, Uncached, queue, reserve, write_back_while};
 use job_model::{Finding, Progress};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid};
@@ -39,14 +40,14 @@ pub(super) fn build(work: &Work<'_>, replaces: bool, phases: &mut Phases<'_>) ->
         let length = run.iter().map(|span| u64::from(span.length)).sum();
         reserve(&file, run[0].offset, length).map_err(|e| io_error("reserve room for", &shown, e))?;
     }
-    let sink = Sink { file: Uncached::new(file), control: work.request.control };
+    let file = Arc::new(Uncached::new(file));
     // What goes past the page cache leaves nothing to write back.
-    let write_back = || if sink.file.is_direct() { Ok(()) } else { sink.file.file().sync_data() };
-    write_back_while(WRITE_BACK_PAUSE, write_back, || work.fetch(&missing, &sink))
+    let write_back = || if file.is_direct() { Ok(()) } else { file.file().sync_data() };
+    write_back_while(WRITE_BACK_PAUSE, write_back, || work.fetch_into(&missing, &file))
         .map_err(|e| io_error("sync", &shown, e))??;
     work.stop_if_told()?;
     phases.end("fetch");
-    let file = sink.file.file();
+    let file = file.file();
     let findings = set_attributes(work, file, &shown)?;
     phases.end("metadata");
     file.sync_all().map_err(|e| io_error("sync", &shown, e))?;
@@ -118,19 +119,6 @@ fn missing(work: &Work<'_>, file: &File, is_new: bool) -> Result<Vec<BlobSpan>, 
     let mut missing = missing.into_inner();
     missing.sort_by_key(|span| span.offset);
     Ok(missing)
-}
-
-struct Sink<'a> {
-    file: Uncached,
-    control: &'a dyn Control,
-}
-
-impl ContentSink for Sink<'_> {
-    fn write_at(&self, _file: usize, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_all_at(bytes, offset)?;
-        self.control.advance(Progress { bytes_done: bytes.len() as u64, ..Progress::default() });
-        Ok(())
-    }
 }
 
 /// Owner, mode and time of the image file that was captured, where it was one.

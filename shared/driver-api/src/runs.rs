@@ -1,6 +1,6 @@
-//! Small chunks that follow each other in a file are written at once: past the page cache every write waits for the disk, and
-//! a database's chunks are no longer than a few pages. Captures store several parts of a file at the same time, so that chunks of
-//! one part lie between those of others in a pack: several runs are gathered side by side.
+//! Chunks that follow each other in a file are written at once: past the page cache every write waits for the disk, and a
+//! database's chunks are no longer than a few pages. Captures store several parts of a file at the same time, so that chunks of
+//! one part lie between those of others in a pack: several runs can be gathered side by side.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,28 +8,27 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
-use driver_api::Uncached;
 use parking_lot::Mutex;
 
-/// Longest chunk that is gathered; longer ones are written as they come.
-pub(super) const GATHERED_BYTES_MAX: usize = 64 << 10;
-/// Bytes that are written at once.
-const RUN_BYTES: usize = 512 << 10;
-/// Runs that a thread gathers side by side.
-const RUNS_MAX: usize = 8;
+use crate::Uncached;
+
 /// Runs of so many bytes are written past the page cache; of shorter ones the disk would take longer than the processor.
 const UNCACHED_BYTES_MIN: usize = 64 << 10;
 /// The run begins at a page in memory, so that it can go to the disk as it lies.
 const PAGE_BYTES: usize = 4096;
 
 /// What each thread has gathered; of its runs, the one that was added to last is the last.
-#[derive(Default)]
-pub(super) struct Runs {
+#[derive(Debug)]
+pub struct Runs {
+    /// Bytes that are written at once.
+    run_bytes: usize,
+    /// Runs that a thread gathers side by side.
+    runs_max: usize,
     by_thread: Mutex<HashMap<ThreadId, Vec<Run>>>,
 }
 
 /// Bytes of one file, without a gap.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Run {
     /// The number of the file among those that are restored, and the file; none while there is nothing to write.
     file: Option<(usize, Arc<Uncached>)>,
@@ -42,8 +41,18 @@ struct Run {
 }
 
 impl Runs {
-    /// Takes a chunk of at most [`GATHERED_BYTES_MAX`] bytes. The file is asked for only where it is another one than before.
-    pub(super) fn write_at(
+    /// Each thread gathers so many runs side by side, of so many bytes each.
+    #[must_use]
+    pub fn new(runs_max: usize, run_bytes: usize) -> Self {
+        Self { run_bytes, runs_max, by_thread: Mutex::default() }
+    }
+
+    /// Takes a chunk, no longer than a run, of the file with this number. The file is asked for only where it is another one than
+    /// before. What is gathered is in the file after [`Runs::finish`], not before.
+    ///
+    /// # Errors
+    /// What the system says when a run is written.
+    pub fn write_at(
         &self,
         number: usize,
         open: impl FnOnce() -> io::Result<Arc<Uncached>>,
@@ -55,12 +64,12 @@ impl Runs {
         let followed = runs.iter().position(|run| run.is_followed_by(number, offset));
         let mut run = match followed {
             Some(at) => runs.remove(at),
-            None if runs.len() < RUNS_MAX => Run::default(),
+            None if runs.len() < self.runs_max => Run::default(),
             None => runs.remove(0),
         };
-        if followed.is_none() || run.length + bytes.len() > RUN_BYTES {
+        if followed.is_none() || run.length + bytes.len() > self.run_bytes {
             run.write()?;
-            run.begin(number, open()?, offset);
+            run.begin(self.run_bytes, number, open()?, offset);
         }
         run.add(bytes);
         runs.push(run);
@@ -69,7 +78,10 @@ impl Runs {
     }
 
     /// Writes what is left, when no thread writes any more: each thread's side by side, as it was gathered.
-    pub(super) fn finish(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn finish(self) -> io::Result<()> {
         let write = |runs: Vec<Run>| runs.into_iter().try_for_each(|mut run| run.write());
         let left = self.by_thread.into_inner().into_values();
         thread::scope(|scope| {
@@ -86,9 +98,9 @@ impl Run {
             && self.offset + self.length as u64 == offset
     }
 
-    fn begin(&mut self, number: usize, file: Arc<Uncached>, offset: u64) {
+    fn begin(&mut self, run_bytes: usize, number: usize, file: Arc<Uncached>, offset: u64) {
         if self.buffer.is_empty() {
-            self.buffer.resize(RUN_BYTES + PAGE_BYTES, 0);
+            self.buffer.resize(run_bytes + PAGE_BYTES, 0);
             self.start = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
         }
         self.file = Some((number, file));
@@ -117,12 +129,15 @@ mod tests {
 
     use super::*;
 
+    const RUN_BYTES: usize = 512 << 10;
+    const RUNS_MAX: usize = 8;
+
     /// A file, and what it holds after these chunks (number of the file, offset, length, byte), with how often one was opened.
     fn written(chunks: &[(usize, u64, usize, u8)]) -> (Vec<Vec<u8>>, usize) {
         let make = || Arc::new(Uncached::new(tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap()));
         let files = [make(), make()];
         let opened = Cell::new(0);
-        let runs = Runs::default();
+        let runs = Runs::new(RUNS_MAX, RUN_BYTES);
         for &(number, offset, length, byte) in chunks {
             let open = || {
                 opened.set(opened.get() + 1);
@@ -158,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_run_is_no_longer_than_its_buffer() {
-        let length = GATHERED_BYTES_MAX - 1;
+        let length = RUN_BYTES / 8 - 1;
         let chunks: Vec<_> = (0..40).map(|at| (0, at * length as u64, length, at as u8 + 1)).collect();
         let (content, opened) = written(&chunks);
         assert_eq!(opened, 5);
@@ -181,7 +196,7 @@ mod tests {
     #[test]
     fn threads_gather_each_for_itself() {
         let file = Arc::new(Uncached::new(tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap()));
-        let runs = Runs::default();
+        let runs = Runs::new(RUNS_MAX, RUN_BYTES);
         thread::scope(|scope| {
             for part in 0..4_u64 {
                 let (runs, file) = (&runs, &file);
