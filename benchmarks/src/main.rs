@@ -14,6 +14,7 @@ mod settings;
 mod step;
 mod tools;
 mod tree_floor;
+mod volume_floor;
 
 use std::io::Write as _;
 use std::process::ExitCode;

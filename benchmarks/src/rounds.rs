@@ -53,7 +53,7 @@ impl Rounds<'_> {
             Row::Primitives => {
                 let (image, tree, log) = (self.image()?, self.tree()?, self.log("primitives"));
                 results.primitives.clear();
-                for (name, source) in [("primitives", &image), ("tree-floor", &tree)] {
+                for (name, source) in [("primitives", &image), ("volume-floor", &image), ("tree-floor", &tree)] {
                     measure(&mut step(&[name], &[source, self.dir])?, &log)?;
                     let text = std::fs::read_to_string(&log).map_err(BenchError::io("read", &log))?;
                     results.primitives.extend(serde_json::from_str::<BTreeMap<String, f64>>(&text)?);

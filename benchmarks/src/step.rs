@@ -27,7 +27,7 @@ use crate::error::BenchError;
 use crate::keeper::Keeper;
 use crate::postgres::step as postgres;
 use crate::results::Moved;
-use crate::{index_load, primitives, tree_floor};
+use crate::{index_load, primitives, tree_floor, volume_floor};
 
 /// Secrets of the measured repositories, for all tools.
 pub(crate) const PASSWORD: &str = "a secret of the benchmarks";
@@ -84,6 +84,8 @@ pub(crate) enum Step {
     Copy { vault: PathBuf, to: PathBuf },
     /// Speeds of the primitives.
     Primitives { image: PathBuf, scratch: PathBuf },
+    /// What no restore of the volume can do without.
+    VolumeFloor { image: PathBuf, scratch: PathBuf },
     /// What no restore of the tree can do without.
     TreeFloor { tree: PathBuf, scratch: PathBuf },
     /// Writes index files that name so many chunks.
@@ -121,6 +123,7 @@ pub(crate) fn run(step: Step) -> Result<(), BenchError> {
         }
         Step::Copy { vault, to } => copy(&vault, &to)?,
         Step::Primitives { image, scratch } => primitives::run(&image, &scratch)?,
+        Step::VolumeFloor { image, scratch } => volume_floor::run(&image, &scratch)?,
         Step::TreeFloor { tree, scratch } => tree_floor::run(&tree, &scratch)?,
         Step::FillIndex { vault, chunks } => index_load::fill(&vault, chunks)?,
         Step::LoadIndex { vault } => index_load::load(&open(&vault)?)?,
