@@ -10,6 +10,7 @@ mod primitives;
 mod reflink;
 mod results;
 mod rounds;
+mod sealed;
 mod settings;
 mod step;
 mod tools;

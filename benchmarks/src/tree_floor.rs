@@ -6,16 +6,14 @@ use std::fs::{self, File, OpenOptions};
 use std::hint::black_box;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Instant, SystemTime};
 
 use driver_api::Uncached;
-use vault_format::{BlobOpener, BlobSealer, BlobToOpen, Id, MasterKey};
+use vault_format::{BlobOpener, BlobSealer, MasterKey};
 use zeroize::Zeroizing;
 
 use crate::error::BenchError;
-use crate::step::threads;
+use crate::sealed::{Sealed, each_group};
 use crate::tools::remove;
 
 /// Longest part of a file that is sealed at once: what content-defined chunks have on average.
@@ -29,12 +27,6 @@ const TOGETHER: usize = 16;
 
 /// Where the files are made.
 pub(crate) const TARGET: &str = "tree-floor.d";
-
-struct Sealed {
-    bytes: Vec<u8>,
-    raw_length: Option<u32>,
-    id: Id,
-}
 
 struct SourceFile {
     path: PathBuf,
@@ -51,7 +43,9 @@ pub(crate) fn run(tree: &Path, scratch: &Path) -> Result<(), BenchError> {
     let opened = |files: &mut [SourceFile], target: Option<&Path>| -> Result<f64, BenchError> {
         rustix::fs::sync();
         let began = Instant::now();
-        each(files, |file, opener| open_file(file, &key, opener, target))?;
+        each_group(files, TOGETHER, THREADS_PER_PROCESSOR, |group, opener| {
+            group.iter_mut().try_for_each(|file| open_file(file, &key, opener, target))
+        })?;
         if let Some(target) = target {
             let top = File::open(target).map_err(BenchError::io("open", target))?;
             rustix::fs::syncfs(top).map_err(|error| BenchError::io("sync", target)(error.into()))?;
@@ -93,11 +87,8 @@ fn read(tree: &Path, key: &MasterKey) -> Result<(Vec<PathBuf>, Vec<SourceFile>),
             } else if kind.is_file() {
                 let metadata = entry.metadata().map_err(BenchError::io("look at", &path))?;
                 let content = fs::read(&path).map_err(BenchError::io("read", &path))?;
-                let mut seal = |part: &[u8]| -> Result<Sealed, BenchError> {
-                    let sealed = sealer.seal(key, [1; 16], part)?;
-                    Ok(Sealed { bytes: sealed.bytes.to_vec(), raw_length: sealed.raw_length, id: Id::of(part) })
-                };
-                let parts = content.chunks(PART_BYTES).map(&mut seal).collect::<Result<_, _>>()?;
+                let seal = |part: &[u8]| Sealed::new(&mut sealer, key, part);
+                let parts = content.chunks(PART_BYTES).map(seal).collect::<Result<_, _>>()?;
                 let modified = metadata.modified().map_err(BenchError::io("look at", &path))?;
                 files.push(SourceFile { path: relative, mode: metadata.mode() & 0o777, modified, parts });
             }
@@ -105,30 +96,6 @@ fn read(tree: &Path, key: &MasterKey) -> Result<(Vec<PathBuf>, Vec<SourceFile>),
         at += 1;
     }
     Ok((directories, files))
-}
-
-/// Gives all files to threads, some at once.
-fn each(
-    files: &mut [SourceFile],
-    work: impl Fn(&mut SourceFile, &mut BlobOpener) -> Result<(), BenchError> + Sync,
-) -> Result<(), BenchError> {
-    let next = AtomicUsize::new(0);
-    let groups: Vec<_> = files.chunks_mut(TOGETHER).map(|group| std::sync::Mutex::new(Some(group))).collect();
-    let one = || -> Result<(), BenchError> {
-        let mut opener = BlobOpener::new()?;
-        while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let taken = group.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-            taken.into_iter().flatten().try_for_each(|file| work(file, &mut opener))?;
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads() * THREADS_PER_PROCESSOR).map(|_| scope.spawn(one)).collect();
-        for handle in handles {
-            handle.join().map_err(|_| BenchError::Wrong("a thread died".to_owned()))??;
-        }
-        Ok(())
-    })
 }
 
 /// Opens a file's content and, where there is a target, makes it there.
@@ -139,9 +106,7 @@ fn open_file(
     target: Option<&Path>,
 ) -> Result<(), BenchError> {
     let path = target.map(|target| target.join(&file.path));
-    let is_large =
-        file.parts.iter().map(|part| part.raw_length.map_or(part.bytes.len(), |length| length as usize)).sum::<usize>()
-            >= UNCACHED_BYTES_MIN;
+    let is_large = file.parts.iter().map(|part| part.length).sum::<usize>() >= UNCACHED_BYTES_MIN;
     let made = match &path {
         Some(path) => {
             let made = OpenOptions::new().write(true).create_new(true).mode(file.mode).open(path);
@@ -155,8 +120,7 @@ fn open_file(
     };
     let mut offset = 0;
     for part in &mut file.parts {
-        let blob = BlobToOpen { sealed: &mut part.bytes, raw_length: part.raw_length, id: part.id };
-        let content = opener.open(key, blob)?.plaintext;
+        let content = opener.open(key, part.blob())?.plaintext;
         let written = match &uncached {
             (Some(made), _) => made.write_all_at(content, offset),
             (_, Some(made)) => made.write_all_at(content, offset),

@@ -6,19 +6,17 @@ use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Instant;
 
 use driver_api::{Runs, Uncached, reserve};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
-use vault_format::{BlobOpener, BlobSealer, BlobToOpen, Id, MasterKey};
+use vault_format::{BlobSealer, Id, MasterKey};
 use zeroize::Zeroizing;
 
 use crate::error::BenchError;
-use crate::step::threads;
+use crate::sealed::{Sealed, each_group};
 use crate::tools::remove;
 
 /// Bytes of a volume's chunk.
@@ -31,12 +29,15 @@ const RUN_BYTES: usize = 1 << 20;
 const THREADS_PER_PROCESSOR: usize = 4;
 
 #[derive(Clone)]
-struct Sealed {
+struct Chunk {
     offset: u64,
-    length: usize,
-    bytes: Vec<u8>,
-    raw_length: Option<u32>,
-    id: Id,
+    sealed: Sealed,
+}
+
+impl Chunk {
+    fn length(&self) -> u64 {
+        self.sealed.length as u64
+    }
 }
 
 /// Prints a JSON object: names and seconds.
@@ -63,8 +64,8 @@ pub(crate) fn run(image: &Path, scratch: &Path) -> Result<(), BenchError> {
     let file = File::create(&target).map_err(failed)?;
     let length = source.metadata().map_err(BenchError::io("look at", image))?.len();
     file.set_len(length).map_err(failed)?;
-    for row in sealed.chunk_by(|a, b| a.offset + a.length as u64 == b.offset) {
-        reserve(&file, row[0].offset, row.iter().map(|chunk| chunk.length as u64).sum()).map_err(failed)?;
+    for row in sealed.chunk_by(|a, b| a.offset + a.length() == b.offset) {
+        reserve(&file, row[0].offset, row.iter().map(Chunk::length).sum()).map_err(failed)?;
     }
     let file = Arc::new(Uncached::new(file));
     let runs = Runs::new(1, RUN_BYTES);
@@ -80,7 +81,7 @@ pub(crate) fn run(image: &Path, scratch: &Path) -> Result<(), BenchError> {
 }
 
 /// All chunks with data, sealed.
-fn read(source: &File, key: &MasterKey, image: &Path) -> Result<Vec<Sealed>, BenchError> {
+fn read(source: &File, key: &MasterKey, image: &Path) -> Result<Vec<Chunk>, BenchError> {
     let failed = BenchError::io("read", image);
     let length = match source.metadata() {
         Ok(metadata) => metadata.len(),
@@ -100,9 +101,7 @@ fn read(source: &File, key: &MasterKey, image: &Path) -> Result<Vec<Sealed>, Ben
             return Err(failed(error));
         }
         if content.iter().any(|byte| *byte != 0) {
-            let sealed = sealer.seal(key, [1; 16], &content)?;
-            let (bytes, raw_length) = (sealed.bytes.to_vec(), sealed.raw_length);
-            chunks.push(Sealed { offset: position, length: content.len(), bytes, raw_length, id: Id::of(&content) });
+            chunks.push(Chunk { offset: position, sealed: Sealed::new(&mut sealer, key, &content)? });
         }
         position += content.len() as u64;
     }
@@ -111,34 +110,17 @@ fn read(source: &File, key: &MasterKey, image: &Path) -> Result<Vec<Sealed>, Ben
 
 /// Opens all of them, as many at a time as the processor works on, and hands them on with their offsets.
 fn each(
-    chunks: &mut [Sealed],
+    chunks: &mut [Chunk],
     key: &MasterKey,
     take: impl Fn(u64, &[u8]) -> Result<(), BenchError> + Sync,
 ) -> Result<(), BenchError> {
-    let next = AtomicUsize::new(0);
-    let groups: Vec<_> = chunks.chunks_mut(TOGETHER).map(|group| Mutex::new(Some(group))).collect();
-    let one = || -> Result<(), BenchError> {
-        let mut opener = BlobOpener::new()?;
-        while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let taken = group.lock().unwrap_or_else(PoisonError::into_inner).take();
-            for batch in taken.into_iter().flat_map(|group| group.chunks_mut(Id::at_once())) {
-                let offsets: Vec<u64> = batch.iter().map(|chunk| chunk.offset).collect();
-                let blobs = batch.iter_mut().map(|chunk| BlobToOpen {
-                    sealed: &mut chunk.bytes,
-                    raw_length: chunk.raw_length,
-                    id: chunk.id,
-                });
-                for (offset, opened) in offsets.into_iter().zip(opener.open_each(key, blobs.collect())) {
-                    take(offset, opened?.plaintext)?;
-                }
+    each_group(chunks, TOGETHER, THREADS_PER_PROCESSOR, |group, opener| {
+        for batch in group.chunks_mut(Id::at_once()) {
+            let offsets: Vec<u64> = batch.iter().map(|chunk| chunk.offset).collect();
+            let blobs = batch.iter_mut().map(|chunk| chunk.sealed.blob()).collect();
+            for (offset, opened) in offsets.into_iter().zip(opener.open_each(key, blobs)) {
+                take(offset, opened?.plaintext)?;
             }
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads() * THREADS_PER_PROCESSOR).map(|_| scope.spawn(one)).collect();
-        for handle in handles {
-            handle.join().map_err(|_| BenchError::Wrong("a thread died".to_owned()))??;
         }
         Ok(())
     })
