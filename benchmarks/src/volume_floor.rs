@@ -24,7 +24,7 @@ const CHUNK: usize = 256 << 10;
 /// Chunks that a thread takes at once, which lie in a row.
 const TOGETHER: usize = 16;
 /// Bytes that are written at once.
-const RUN_BYTES: usize = 1 << 20;
+const RUN_BYTES: usize = 2 << 20;
 /// Threads for each processor: while some wait for the disk another one works.
 const THREADS_PER_PROCESSOR: usize = 4;
 

@@ -9,39 +9,47 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
+use process_memory::HugePages;
 
 use crate::Uncached;
 
 /// Runs of so many bytes are written past the page cache; of shorter ones the disk would take longer than the processor.
 const UNCACHED_BYTES_MIN: usize = 64 << 10;
-/// The run begins at a page in memory, so that it can go to the disk as it lies.
-const PAGE_BYTES: usize = 4096;
 
-/// What each thread has gathered; of its runs, the one that was added to last is the last.
+/// What each thread has gathered.
 #[derive(Debug)]
 pub struct Runs {
-    /// Bytes that are written at once.
+    /// Bytes that are written at once: whole pages, so that each run can go to the disk as it lies.
     run_bytes: usize,
     /// Runs that a thread gathers side by side.
     runs_max: usize,
-    by_thread: Mutex<HashMap<ThreadId, Vec<Run>>>,
+    by_thread: Mutex<HashMap<ThreadId, Gathered>>,
+}
+
+/// Runs of one thread.
+#[derive(Debug)]
+struct Gathered {
+    /// Those that have begun; the one that was added to last is the last.
+    runs: Vec<Run>,
+    /// Their bytes, each in a place of its own.
+    memory: HugePages,
 }
 
 /// Bytes of one file, without a gap.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Run {
-    /// The number of the file among those that are restored, and the file; none while there is nothing to write.
-    file: Option<(usize, Arc<Uncached>)>,
+    /// Its number among the places in memory.
+    place: usize,
+    /// The number of the file among those that are restored.
+    number: usize,
+    file: Arc<Uncached>,
     /// Where in the file it begins.
     offset: u64,
-    buffer: Vec<u8>,
-    /// Where in the buffer it begins.
-    start: usize,
     length: usize,
 }
 
 impl Runs {
-    /// Each thread gathers so many runs side by side, of so many bytes each.
+    /// Each thread gathers so many runs side by side, of so many bytes each, whole pages of them.
     #[must_use]
     pub fn new(runs_max: usize, run_bytes: usize) -> Self {
         Self { run_bytes, runs_max, by_thread: Mutex::default() }
@@ -60,20 +68,10 @@ impl Runs {
         bytes: &[u8],
     ) -> io::Result<()> {
         let thread = thread::current().id();
-        let mut runs = self.by_thread.lock().remove(&thread).unwrap_or_default();
-        let followed = runs.iter().position(|run| run.is_followed_by(number, offset));
-        let mut run = match followed {
-            Some(at) => runs.remove(at),
-            None if runs.len() < self.runs_max => Run::default(),
-            None => runs.remove(0),
-        };
-        if followed.is_none() || run.length + bytes.len() > self.run_bytes {
-            run.write()?;
-            run.begin(self.run_bytes, number, open()?, offset);
-        }
-        run.add(bytes);
-        runs.push(run);
-        self.by_thread.lock().insert(thread, runs);
+        let begin = || Gathered { runs: Vec::new(), memory: HugePages::new(self.runs_max * self.run_bytes) };
+        let mut gathered = self.by_thread.lock().remove(&thread).unwrap_or_else(begin);
+        gathered.add(self, number, open, offset, bytes)?;
+        self.by_thread.lock().insert(thread, gathered);
         Ok(())
     }
 
@@ -82,44 +80,66 @@ impl Runs {
     /// # Errors
     /// What the system says.
     pub fn finish(self) -> io::Result<()> {
-        let write = |runs: Vec<Run>| runs.into_iter().try_for_each(|mut run| run.write());
+        let write = |gathered: Gathered| gathered.runs.iter().try_for_each(|run| gathered.write(run, self.run_bytes));
         let left = self.by_thread.into_inner().into_values();
         thread::scope(|scope| {
-            let writers: Vec<_> = left.map(|runs| scope.spawn(move || write(runs))).collect();
+            let writers: Vec<_> = left.map(|gathered| scope.spawn(move || write(gathered))).collect();
             let ended = writers.into_iter().map(|writer| writer.join().unwrap_or_else(|panic| resume_unwind(panic)));
             ended.fold(Ok(()), Result::and)
         })
     }
 }
 
+impl Gathered {
+    fn add(
+        &mut self,
+        of: &Runs,
+        number: usize,
+        open: impl FnOnce() -> io::Result<Arc<Uncached>>,
+        offset: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let followed = self.runs.iter().position(|run| run.is_followed_by(number, offset));
+        let mut run = match followed {
+            Some(at) if self.runs[at].length + bytes.len() <= of.run_bytes => self.runs.remove(at),
+            _ => {
+                let (place, file) = match followed {
+                    Some(at) => {
+                        let full = self.end(at, of.run_bytes)?;
+                        (full.place, full.file)
+                    }
+                    // The one that was added to the longest time ago makes room.
+                    None if self.runs.len() >= of.runs_max => (self.end(0, of.run_bytes)?.place, open()?),
+                    None => (self.runs.len(), open()?),
+                };
+                Run { place, number, file, offset, length: 0 }
+            }
+        };
+        self.memory[run.place * of.run_bytes + run.length..][..bytes.len()].copy_from_slice(bytes);
+        run.length += bytes.len();
+        self.runs.push(run);
+        Ok(())
+    }
+
+    fn end(&mut self, at: usize, run_bytes: usize) -> io::Result<Run> {
+        let run = self.runs.remove(at);
+        self.write(&run, run_bytes)?;
+        Ok(run)
+    }
+
+    fn write(&self, run: &Run, run_bytes: usize) -> io::Result<()> {
+        let bytes = &self.memory[run.place * run_bytes..][..run.length];
+        if bytes.len() < UNCACHED_BYTES_MIN {
+            std::os::unix::fs::FileExt::write_all_at(run.file.file(), bytes, run.offset)
+        } else {
+            run.file.write_all_at(bytes, run.offset)
+        }
+    }
+}
+
 impl Run {
     fn is_followed_by(&self, number: usize, offset: u64) -> bool {
-        self.file.as_ref().is_some_and(|(gathered, _)| *gathered == number)
-            && self.offset + self.length as u64 == offset
-    }
-
-    fn begin(&mut self, run_bytes: usize, number: usize, file: Arc<Uncached>, offset: u64) {
-        if self.buffer.is_empty() {
-            self.buffer.resize(run_bytes + PAGE_BYTES, 0);
-            self.start = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
-        }
-        self.file = Some((number, file));
-        self.offset = offset;
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        self.buffer[self.start + self.length..][..bytes.len()].copy_from_slice(bytes);
-        self.length += bytes.len();
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        let Some((_, file)) = self.file.take() else { return Ok(()) };
-        let bytes = &self.buffer[self.start..self.start + std::mem::take(&mut self.length)];
-        if bytes.len() < UNCACHED_BYTES_MIN {
-            std::os::unix::fs::FileExt::write_all_at(file.file(), bytes, self.offset)
-        } else {
-            file.write_all_at(bytes, self.offset)
-        }
+        self.number == number && self.offset + self.length as u64 == offset
     }
 }
 
@@ -176,7 +196,7 @@ mod tests {
         let length = RUN_BYTES / 8 - 1;
         let chunks: Vec<_> = (0..40).map(|at| (0, at * length as u64, length, at as u8 + 1)).collect();
         let (content, opened) = written(&chunks);
-        assert_eq!(opened, 5);
+        assert_eq!(opened, 1);
         assert!(content[0].chunks(length).zip(1_u8..).all(|(chunk, byte)| chunk.iter().all(|found| *found == byte)));
         assert_eq!(content[0].len(), 40 * length);
     }

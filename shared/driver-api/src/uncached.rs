@@ -8,13 +8,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use process_memory::HugePages;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
 /// What offsets, lengths and addresses must be multiples of: the most that a disk or file system asks for.
 const BLOCK: usize = 4096;
 /// Bytes that are copied at once where the caller's buffer does not lie as it must.
-const COPIED_BYTES: usize = 1 << 20;
+const COPIED_BYTES: usize = 2 << 20;
 
 /// Gives a part of a file its blocks before it is written: a lack of room shows at once, the blocks lie in a row, and what
 /// writes at several places does not wait for each other. Until they are written they are read as zeros. That the file system
@@ -100,13 +101,12 @@ fn write_blocks(direct: &File, blocks: &[u8], offset: u64) -> io::Result<()> {
         return direct.write_all_at(blocks, offset);
     }
     thread_local! {
-        static COPY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        static COPY: RefCell<Option<HugePages>> = const { RefCell::new(None) };
     }
     COPY.with_borrow_mut(|copy| {
-        copy.resize(COPIED_BYTES + BLOCK, 0);
-        let start = copy.as_ptr().align_offset(BLOCK);
+        let copy = copy.get_or_insert_with(|| HugePages::new(COPIED_BYTES));
         for (piece, at) in blocks.chunks(COPIED_BYTES).zip((offset..).step_by(COPIED_BYTES)) {
-            let aligned = &mut copy[start..start + piece.len()];
+            let aligned = &mut copy[..piece.len()];
             aligned.copy_from_slice(piece);
             direct.write_all_at(aligned, at)?;
         }

@@ -5,27 +5,21 @@ use driver_api::{Check, CheckRequest, DriverError, queue};
 use job_model::{Finding, FindingKind, Progress, Severity};
 use parking_lot::Mutex;
 
-use crate::layout::{self, EXTENT_BYTES, Extent, Facts};
+use crate::layout::{self, EXTENT_BYTES, Extent, Facts, Layout, Window};
 use crate::volume::{Kind, Volume};
 
 pub(crate) fn run(request: &CheckRequest<'_>) -> Result<Check, DriverError> {
     let facts = Facts::read(request.description)?;
-    let extents = layout::extents(request.reader, &facts)?;
-    compare(request, &facts, &extents, false)
+    compare(request, &Layout::read(request.reader, &facts)?, false)
 }
 
 /// Whether the volume is what was captured; looks no further than the first difference.
-pub(crate) fn is_equal(request: &CheckRequest<'_>, facts: &Facts, extents: &[Extent]) -> Result<bool, DriverError> {
-    let check = compare(request, facts, extents, true)?;
+pub(crate) fn is_equal(request: &CheckRequest<'_>, layout: &Layout<'_>) -> Result<bool, DriverError> {
+    let check = compare(request, layout, true)?;
     Ok(check.findings.iter().all(|finding| finding.severity < Severity::Failure))
 }
 
-fn compare(
-    request: &CheckRequest<'_>,
-    facts: &Facts,
-    extents: &[Extent],
-    until_first: bool,
-) -> Result<Check, DriverError> {
+fn compare(request: &CheckRequest<'_>, layout: &Layout<'_>, until_first: bool) -> Result<Check, DriverError> {
     let shown = request.restored.display().to_string();
     let missing = |message: String| {
         let finding =
@@ -45,16 +39,23 @@ fn compare(
         findings: Mutex::default(),
         first_correct_read_ms: Mutex::default(),
     };
-    comparison.size_and_attributes(facts)?;
-    let parts = parts(facts.size, extents);
-    queue::for_each(request.parallelism, request.control, &parts, |part| comparison.part(part))?;
+    comparison.size_and_attributes(layout.facts())?;
+    let mut items = 0;
+    for window in layout.windows() {
+        let window = window?;
+        if until_first && !comparison.findings.lock().is_empty() {
+            break;
+        }
+        items += window.extents.len() as u64;
+        queue::for_each(request.parallelism, request.control, &parts(&window), |part| comparison.part(part))?;
+    }
     let mut findings = comparison.findings.into_inner();
     findings.sort_by(|a, b| a.subject.cmp(&b.subject));
     Ok(Check {
         findings,
         first_correct_read_ms: comparison.first_correct_read_ms.into_inner(),
-        bytes: facts.size,
-        items: extents.len() as u64,
+        bytes: layout.facts().size,
+        items,
         ..Check::default()
     })
 }
@@ -66,18 +67,18 @@ enum Part<'a> {
 }
 
 /// Extents and what lies between them.
-fn parts(size: u64, extents: &[Extent]) -> Vec<Part<'_>> {
+fn parts(window: &Window) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
-    let mut position = 0;
-    for extent in extents {
+    let mut position = window.part.start;
+    for extent in &window.extents {
         if position < extent.offset {
             parts.push(Part::Zeros { from: position, to: extent.offset });
         }
         parts.push(Part::Stored(extent));
-        position = extent.offset + EXTENT_BYTES;
+        position = extent.offset + extent.length;
     }
-    if position < size {
-        parts.push(Part::Zeros { from: position, to: size });
+    if position < window.part.end {
+        parts.push(Part::Zeros { from: position, to: window.part.end });
     }
     parts
 }

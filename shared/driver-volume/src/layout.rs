@@ -1,12 +1,13 @@
 //! How a volume is laid out as files in a snapshot.
 
-use std::ops::Range;
+mod windows;
 
-use driver_api::{BlobSpan, DriverError, ReadError, SnapshotReader};
+use driver_api::{DriverError, SnapshotReader};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vault_format::{Id, Node, NodeKind};
 
+pub(crate) use self::windows::{Extent, Layout, Window};
 use crate::volume::{ImageFile, Kind};
 
 /// Length of a chunk. What changed is read, hashed and stored again in whole chunks: half of this would be a third less for
@@ -93,27 +94,6 @@ pub(crate) fn node(name: Vec<u8>, kind: NodeKind) -> Node {
     Node::unowned(name, kind, mode, Timestamp::UNIX_EPOCH)
 }
 
-/// An extent of a recovery point, with its chunks at their offsets in the volume.
-#[derive(Clone, Debug)]
-pub(crate) struct Extent {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
-    pub(crate) spans: Vec<BlobSpan>,
-}
-
-/// All extents of a recovery point in order; everything between them is zeros.
-///
-/// Fails when a tree is lost or damaged, a chunk is in no index, or the layout is not that of a volume of this size.
-pub(crate) fn extents(reader: &dyn SnapshotReader, facts: &Facts) -> Result<Vec<Extent>, DriverError> {
-    let mut extents = Vec::new();
-    below(reader, &data(reader)?, facts.levels(), 0..facts.size, facts, &mut extents)?;
-    extents.sort_by_key(|extent| extent.offset);
-    match extents.windows(2).find(|pair| pair[0].offset == pair[1].offset) {
-        Some(pair) => Err(misplaced(&name(pair[0].offset), "is there twice")),
-        None => Ok(extents),
-    }
-}
-
 /// The directory with the volume.
 pub(crate) fn data(reader: &dyn SnapshotReader) -> Result<Id, DriverError> {
     let root = reader.tree(&reader.root())?;
@@ -121,70 +101,6 @@ pub(crate) fn data(reader: &dyn SnapshotReader) -> Result<Id, DriverError> {
         Some(NodeKind::Dir { subtree }) => Ok(*subtree),
         _ => Err(DriverError::NotOurs { problem: "it has no directory `data`".to_owned() }),
     }
-}
-
-/// The extents below a directory that holds this part of the volume, in directories of these levels.
-fn below(
-    reader: &dyn SnapshotReader,
-    id: &Id,
-    levels: &[u64],
-    part: Range<u64>,
-    facts: &Facts,
-    extents: &mut Vec<Extent>,
-) -> Result<(), DriverError> {
-    let Some((length, levels)) = levels.split_first() else { return files(reader, id, part, facts, extents) };
-    for entry in reader.tree(id)?.nodes {
-        let NodeKind::Dir { subtree } = entry.kind else { return Err(misplaced(&entry.name, "is not a directory")) };
-        let offset = offset_of(&entry.name, *length, facts.size)?;
-        if !part.contains(&offset) {
-            return Err(misplaced(&entry.name, "is in another directory"));
-        }
-        below(reader, &subtree, levels, offset..offset.saturating_add(*length), facts, extents)?;
-    }
-    Ok(())
-}
-
-fn files(
-    reader: &dyn SnapshotReader,
-    id: &Id,
-    group: Range<u64>,
-    facts: &Facts,
-    extents: &mut Vec<Extent>,
-) -> Result<(), DriverError> {
-    for file in reader.tree(id)?.nodes {
-        let NodeKind::File { content, size } = &file.kind else { return Err(misplaced(&file.name, "is no file")) };
-        let extent = extent(reader, &file.name, content, *size, facts)?;
-        if !group.contains(&extent.offset) {
-            return Err(misplaced(&file.name, "is in another directory"));
-        }
-        extents.push(extent);
-    }
-    Ok(())
-}
-
-fn extent(
-    reader: &dyn SnapshotReader,
-    name: &[u8],
-    content: &[Id],
-    size: u64,
-    facts: &Facts,
-) -> Result<Extent, DriverError> {
-    let offset = offset_of(name, EXTENT_BYTES, facts.size)?;
-    let length = EXTENT_BYTES.min(facts.size - offset);
-    let mut spans = reader.spans(content)?;
-    let cut_right =
-        spans.iter().all(|span| u64::from(span.length) == facts.chunk_bytes.min(length - span.offset.min(length)));
-    let sum: u64 = spans.iter().map(|span| u64::from(span.length)).sum();
-    if size != length || sum != length || !cut_right {
-        return Err(DriverError::Read(ReadError::Damaged {
-            what: format!("extent `{}`", String::from_utf8_lossy(name)),
-            problem: format!("it has {sum} bytes instead of {length}, or is cut at other places"),
-        }));
-    }
-    for span in &mut spans {
-        span.offset += offset;
-    }
-    Ok(Extent { offset, length, spans })
 }
 
 pub(crate) fn offset_of(name: &[u8], multiple: u64, size: u64) -> Result<u64, DriverError> {

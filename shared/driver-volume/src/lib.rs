@@ -36,6 +36,8 @@
 //!
 //! An image file is built beside its place and renamed when it is whole and on the disk; zeros are holes in it. Content goes
 //! past the page cache where the file system can do that: what is restored is rarely read at once, and would push out what is.
+//! Restores and checks know the chunks of 4 GiB at a time, not of the whole volume; that each of them is there is looked at
+//! before anything is touched.
 //! A block device is written in place, after everything that will be written was read from the vault once without error; what
 //! is right already is neither read from the vault nor written.
 

@@ -3,6 +3,8 @@
 mod device;
 mod image;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
@@ -15,12 +17,9 @@ use job_model::{Finding, OverwritePolicy, PhaseTiming, Progress};
 use sha2::{Digest, Sha256};
 
 use self::sink::Sink;
-use crate::layout::{self, Extent, Facts};
+use crate::layout::{Facts, Layout};
 use crate::volume::Volume;
 use crate::{check, io_error};
-
-/// Spans fetched together: 4 GiB in whole chunks.
-const BATCH_SPANS_MAX: usize = 4096;
 
 pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError> {
     let mut phases = Phases { request, began: (request.elapsed_ms)(), done: Vec::new() };
@@ -33,9 +32,7 @@ pub(crate) fn run(request: &RestoreRequest<'_>) -> Result<Restored, DriverError>
         return Err(DriverError::BadLocation { location: path.clone(), problem });
     }
     let facts = Facts::read(request.description)?;
-    let extents = layout::extents(request.reader, &facts)?;
-    let work = Work { request, facts, extents };
-    work.announce();
+    let work = Work::new(request, Layout::read(request.reader, &facts)?)?;
     let mut findings = Vec::new();
     match work.place(&shown)? {
         Place::Done => phases.end("plan"),
@@ -65,17 +62,31 @@ enum Place {
 
 struct Work<'a> {
     request: &'a RestoreRequest<'a>,
-    facts: Facts,
-    extents: Vec<Extent>,
+    layout: Layout<'a>,
+    /// Bytes of the volume outside all extents.
+    zeros: u64,
 }
 
-impl Work<'_> {
-    fn announce(&self) {
-        self.request.control.advance(Progress {
-            bytes_total: Some(self.facts.size),
-            items_total: Some(self.extents.len() as u64),
+impl<'a> Work<'a> {
+    /// Looks at everything that will be fetched: what is lost is known before anything is touched.
+    fn new(request: &'a RestoreRequest<'a>, layout: Layout<'a>) -> Result<Self, DriverError> {
+        let (mut extents, mut stored) = (0, 0);
+        for window in layout.windows() {
+            let window = window?;
+            extents += window.extents.len() as u64;
+            stored += window.extents.iter().map(|extent| extent.length).sum::<u64>();
+        }
+        let size = layout.facts().size;
+        request.control.advance(Progress {
+            bytes_total: Some(size),
+            items_total: Some(extents),
             ..Progress::default()
         });
+        Ok(Self { request, layout, zeros: size - stored })
+    }
+
+    const fn facts(&self) -> &Facts {
+        self.layout.facts()
     }
 
     fn place(&self, shown: &str) -> Result<Place, DriverError> {
@@ -97,7 +108,7 @@ impl Work<'_> {
             OverwritePolicy::Refuse if self.is_restored()? => return Ok(Place::Done),
             OverwritePolicy::Refuse => return Err(exists(shown)),
             OverwritePolicy::Never => return Ok(Place::Done),
-            OverwritePolicy::IfNewer => match (self.facts.image_file, Volume::open(target, shown)?.image_file()) {
+            OverwritePolicy::IfNewer => match (self.facts().image_file, Volume::open(target, shown)?.image_file()) {
                 (Some(was), Ok(Some(is))) if was.mtime > is.mtime => {}
                 (Some(_), Ok(Some(_))) => return Ok(Place::Done),
                 _ => {
@@ -130,31 +141,31 @@ impl Work<'_> {
             control: self.request.control,
             elapsed_ms: self.request.elapsed_ms,
         };
-        check::is_equal(&check, &self.facts, &self.extents)
+        check::is_equal(&check, &self.layout)
     }
 
     fn stop_if_told(&self) -> Result<(), DriverError> {
         if self.request.control.is_stopped() { Err(DriverError::Stopped) } else { Ok(()) }
     }
 
-    /// Fetches spans and writes them.
-    fn fetch_into(&self, spans: &[BlobSpan], file: &Arc<Uncached>) -> Result<(), DriverError> {
+    /// Fetches spans of a window and writes them. What the threads of one fetch gathered is written, and its memory free,
+    /// before the next, whose threads are others.
+    fn fetch_into(&self, spans: Vec<BlobSpan>, file: &Arc<Uncached>) -> Result<(), DriverError> {
         let sink = Sink::new(Arc::clone(file), self.request.control);
         self.fetch(spans, &sink)?;
         sink.finish().map_err(|error| DriverError::Read(ReadError::Sink(error)))
     }
 
-    /// Fetches spans, batch by batch.
-    fn fetch(&self, spans: &[BlobSpan], sink: &dyn ContentSink) -> Result<(), DriverError> {
-        for batch in spans.chunks(BATCH_SPANS_MAX) {
-            self.stop_if_told()?;
-            let request = ContentRequest { file: 0, spans: batch.to_vec() };
-            self.request.reader.fetch(&[request], sink, self.request.control).map_err(|error| match error {
-                ReadError::Stopped => DriverError::Stopped,
-                other => DriverError::Read(other),
-            })?;
+    fn fetch(&self, spans: Vec<BlobSpan>, sink: &dyn ContentSink) -> Result<(), DriverError> {
+        self.stop_if_told()?;
+        if spans.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let request = ContentRequest { file: 0, spans };
+        self.request.reader.fetch(&[request], sink, self.request.control).map_err(|error| match error {
+            ReadError::Stopped => DriverError::Stopped,
+            other => DriverError::Read(other),
+        })
     }
 }
 

@@ -1,5 +1,9 @@
 //! How a process takes memory from its system and gives it back.
 
+mod huge_pages;
+
+pub use huge_pages::HugePages;
+
 /// Buffers of so many bytes go back to the system as soon as they are free.
 #[cfg(target_env = "gnu")]
 const LARGE_BYTES: libc::c_int = 1 << 20;

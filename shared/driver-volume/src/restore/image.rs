@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::{Phases, Work, exists, key, warning};
 use crate::io_error;
+use crate::layout::Extent;
 
 /// Between two times that what was written is brought to the disk.
 const WRITE_BACK_PAUSE: Duration = Duration::from_millis(150);
@@ -33,18 +34,28 @@ pub(super) fn build(work: &Work<'_>, replaces: bool, phases: &mut Phases<'_>) ->
         .map_err(|e| io_error("open the parent directory of", &shown, e))?;
     let part = part(&key(work.request));
     let (file, is_new) = open_part(&parent, &part).map_err(|e| io_error("make a file beside", &shown, e))?;
-    file.set_len(work.facts.size).map_err(|e| io_error("set the size of the file beside", &shown, e))?;
-    let missing = missing(work, &file, is_new)?;
-    let follows = |a: &BlobSpan, b: &BlobSpan| a.offset + u64::from(a.length) == b.offset;
-    for run in missing.chunk_by(follows) {
-        let length = run.iter().map(|span| u64::from(span.length)).sum();
-        reserve(&file, run[0].offset, length).map_err(|e| io_error("reserve room for", &shown, e))?;
+    file.set_len(work.facts().size).map_err(|e| io_error("set the size of the file beside", &shown, e))?;
+    let zeros = ZeroChunks::default();
+    // A lack of room shows before anything is written.
+    for window in work.layout.windows() {
+        let wanted: Vec<BlobSpan> =
+            window?.extents.into_iter().flat_map(|extent| extent.spans).filter(|span| !zeros.is_zero(span)).collect();
+        for row in wanted.chunk_by(|a, b| a.offset + u64::from(a.length) == b.offset) {
+            let length = row.iter().map(|span| u64::from(span.length)).sum();
+            reserve(&file, row[0].offset, length).map_err(|e| io_error("reserve room for", &shown, e))?;
+        }
     }
+    work.request.control.advance(Progress { bytes_done: work.zeros, ..Progress::default() });
     let file = Arc::new(Uncached::new(file));
     // What goes past the page cache leaves nothing to write back.
     let write_back = || if file.is_direct() { Ok(()) } else { file.file().sync_data() };
-    write_back_while(WRITE_BACK_PAUSE, write_back, || work.fetch_into(&missing, &file))
-        .map_err(|e| io_error("sync", &shown, e))??;
+    let fetch = || {
+        work.layout.windows().try_for_each(|window| {
+            let zeros = is_new.then_some(&zeros);
+            work.fetch_into(missing(work, &window?.extents, file.file(), zeros)?, &file)
+        })
+    };
+    write_back_while(WRITE_BACK_PAUSE, write_back, fetch).map_err(|e| io_error("sync", &shown, e))??;
     work.stop_if_told()?;
     phases.end("fetch");
     let file = file.file();
@@ -89,20 +100,23 @@ fn open_part(parent: &OwnedFd, name: &str) -> std::io::Result<(File, bool)> {
     Ok(create()?)
 }
 
-/// What the file lacks. Chunks of zeros are holes in a new one.
-fn missing(work: &Work<'_>, file: &File, is_new: bool) -> Result<Vec<BlobSpan>, DriverError> {
-    let zeros = ZeroChunks::default();
+/// What the file lacks of these extents. Chunks of zeros are holes in a new one, for which they are given.
+fn missing(
+    work: &Work<'_>,
+    extents: &[Extent],
+    file: &File,
+    zeros: Option<&ZeroChunks>,
+) -> Result<Vec<BlobSpan>, DriverError> {
     let missing = Mutex::new(Vec::new());
     let control = work.request.control;
-    queue::for_each(work.request.parallelism, control, &work.extents, |extent| {
+    queue::for_each(work.request.parallelism, control, extents, |extent| {
         let mut buffer = Vec::new();
         let mut lacking = Vec::new();
         for span in &extent.spans {
             work.stop_if_told()?;
-            let present = if is_new {
-                zeros.is_zero(span)
-            } else {
-                has_span(file, span, &mut buffer).map_err(|e| io_error("read the file beside", "", e))?
+            let present = match zeros {
+                Some(zeros) => zeros.is_zero(span),
+                None => has_span(file, span, &mut buffer).map_err(|e| io_error("read the file beside", "", e))?,
             };
             if present {
                 control.advance(Progress { bytes_done: u64::from(span.length), ..Progress::default() });
@@ -114,8 +128,6 @@ fn missing(work: &Work<'_>, file: &File, is_new: bool) -> Result<Vec<BlobSpan>, 
         missing.lock().extend(lacking);
         Ok(())
     })?;
-    let stored: u64 = work.extents.iter().map(|extent| extent.length).sum();
-    control.advance(Progress { bytes_done: work.facts.size - stored, ..Progress::default() });
     let mut missing = missing.into_inner();
     missing.sort_by_key(|span| span.offset);
     Ok(missing)
@@ -123,7 +135,7 @@ fn missing(work: &Work<'_>, file: &File, is_new: bool) -> Result<Vec<BlobSpan>, 
 
 /// Owner, mode and time of the image file that was captured, where it was one.
 fn set_attributes(work: &Work<'_>, file: &File, shown: &str) -> Result<Vec<Finding>, DriverError> {
-    let Some(wanted) = work.facts.image_file else { return Ok(Vec::new()) };
+    let Some(wanted) = work.facts().image_file else { return Ok(Vec::new()) };
     let mut findings = Vec::new();
     let current = file.metadata().map_err(|e| io_error("look at", shown, e))?;
     let mut mode = wanted.mode;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use driver_api::{ContentSink, Control, Runs, Uncached};
 use job_model::Progress;
 
-/// Bytes that are written at once: some chunks that were captured one after the other and lie in the pack so. A quarter of the
-/// requests, each four times as long, is worth more than the copy takes; longer ones are not.
-const RUN_BYTES: usize = 1 << 20;
+/// Bytes that are written at once: some chunks that were captured one after the other and lie in the pack so. An eighth of the
+/// requests, each from one huge page, is worth more than the copy takes.
+const RUN_BYTES: usize = 2 << 20;
 /// Runs that a thread gathers side by side. A capture stores each extent's chunks in a row.
 const RUNS_MAX: usize = 1;
 
