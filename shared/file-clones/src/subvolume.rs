@@ -59,6 +59,11 @@ pub fn may_share_extents(file: impl AsFd) -> std::io::Result<bool> {
     Ok(matches!(magic(file.as_fd())?, BTRFS | XFS))
 }
 
+/// Whether a file is on XFS.
+pub(crate) fn is_xfs(file: impl AsFd) -> std::io::Result<bool> {
+    Ok(magic(file.as_fd())? == XFS)
+}
+
 fn magic(file: BorrowedFd<'_>) -> std::io::Result<u64> {
     // The type is signed and of another width on some machines; the magic number is neither.
     #[expect(clippy::cast_sign_loss, reason = "see above")]
