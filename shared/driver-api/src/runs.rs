@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
-use process_memory::HugePages;
+use process_memory::PageBuffer;
 
 use crate::Uncached;
 
 /// Runs of so many bytes are written past the page cache; of shorter ones the disk would take longer than the processor.
 const UNCACHED_BYTES_MIN: usize = 64 << 10;
+/// Runs of so many bytes lie in huge pages.
+const IN_HUGE_PAGES_BYTES_MIN: usize = 2 << 20;
 
 /// What each thread has gathered.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ struct Gathered {
     /// Those that have begun; the one that was added to last is the last.
     runs: Vec<Run>,
     /// Their bytes, each in a place of its own.
-    memory: HugePages,
+    memory: PageBuffer,
 }
 
 /// Bytes of one file, without a gap.
@@ -68,7 +70,7 @@ impl Runs {
         bytes: &[u8],
     ) -> io::Result<()> {
         let thread = thread::current().id();
-        let begin = || Gathered { runs: Vec::new(), memory: HugePages::new(self.runs_max * self.run_bytes) };
+        let begin = || Gathered::new(self.runs_max * self.run_bytes, self.run_bytes);
         let mut gathered = self.by_thread.lock().remove(&thread).unwrap_or_else(begin);
         gathered.add(self, number, open, offset, bytes)?;
         self.by_thread.lock().insert(thread, gathered);
@@ -91,6 +93,13 @@ impl Runs {
 }
 
 impl Gathered {
+    fn new(bytes: usize, run_bytes: usize) -> Self {
+        // Short runs do not fill their places, of which pages that nobody touches cost nothing.
+        let memory =
+            if run_bytes < IN_HUGE_PAGES_BYTES_MIN { PageBuffer::new(bytes) } else { PageBuffer::in_huge_pages(bytes) };
+        Self { runs: Vec::new(), memory }
+    }
+
     fn add(
         &mut self,
         of: &Runs,

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use process_memory::HugePages;
+use process_memory::PageBuffer;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
@@ -101,10 +101,10 @@ fn write_blocks(direct: &File, blocks: &[u8], offset: u64) -> io::Result<()> {
         return direct.write_all_at(blocks, offset);
     }
     thread_local! {
-        static COPY: RefCell<Option<HugePages>> = const { RefCell::new(None) };
+        static COPY: RefCell<Option<PageBuffer>> = const { RefCell::new(None) };
     }
     COPY.with_borrow_mut(|copy| {
-        let copy = copy.get_or_insert_with(|| HugePages::new(COPIED_BYTES));
+        let copy = copy.get_or_insert_with(|| PageBuffer::in_huge_pages(COPIED_BYTES));
         for (piece, at) in blocks.chunks(COPIED_BYTES).zip((offset..).step_by(COPIED_BYTES)) {
             let aligned = &mut copy[..piece.len()];
             aligned.copy_from_slice(piece);

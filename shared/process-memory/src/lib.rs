@@ -1,8 +1,8 @@
 //! How a process takes memory from its system and gives it back.
 
-mod huge_pages;
+mod page_buffer;
 
-pub use huge_pages::HugePages;
+pub use page_buffer::PageBuffer;
 
 /// Buffers of so many bytes go back to the system as soon as they are free.
 #[cfg(target_env = "gnu")]
