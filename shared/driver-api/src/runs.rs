@@ -201,13 +201,16 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_no_longer_than_its_buffer() {
+    fn a_run_that_its_buffer_has_no_room_for_goes_on_in_another_and_leaves_the_buffers_beside_it_alone() {
         let length = RUN_BYTES / 8 - 1;
-        let chunks: Vec<_> = (0..40).map(|at| (0, at * length as u64, length, at as u8 + 1)).collect();
+        let chunk = |at: usize, number: usize| (number, (at * length) as u64, length, (at * 2 + number) as u8 + 1);
+        let chunks: Vec<_> = (0..40).flat_map(|at| [chunk(at, 0), chunk(at, 1)]).collect();
         let (content, opened) = written(&chunks);
-        assert_eq!(opened, 1);
-        assert!(content[0].chunks(length).zip(1_u8..).all(|(chunk, byte)| chunk.iter().all(|found| *found == byte)));
-        assert_eq!(content[0].len(), 40 * length);
+        assert_eq!(opened, 2);
+        for (number, content) in content.iter().enumerate() {
+            let expected: Vec<u8> = (0..40).flat_map(|at| vec![chunk(at, number).3; length]).collect();
+            assert!(*content == expected, "file {number}");
+        }
     }
 
     #[test]
