@@ -1,3 +1,5 @@
+//! Restores of a volume of a few windows: what has come to the disk when the next begins.
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
