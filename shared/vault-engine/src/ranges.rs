@@ -16,11 +16,11 @@ use crate::store::StoreError;
 /// Longest range of a pack that is read at once, in bytes, where a request costs time; one blob may be longer. Sixteen chunks of
 /// a volume that did not become shorter, as many as are opened at a time, go into it.
 const RANGE_BYTES_MAX: u32 = (4 << 20) + (4 << 10);
-/// The same where it does not; more where the number of blobs is not one that is opened at a time.
+/// The same where it does not; more where further blobs can be opened at a time with the last ones.
 pub(crate) const NEAR_RANGE_BYTES_MAX: u32 = 512 << 10;
 /// Bytes between two blobs that are rather read than skipped.
 const GAP_BYTES_MAX: u32 = 128 << 10;
-/// Plaintext of more than two blobs that are opened at a time, in bytes: long ones gain no more by it, but take memory.
+/// Plaintext of blobs that are opened at a time, in bytes: long ones gain less by it, but take memory in each thread.
 const OPENED_BYTES_MAX: u32 = 4 << 20;
 
 /// How much may be read that nobody wants, so that fewer requests are made.
@@ -41,8 +41,28 @@ pub(crate) struct Wanted<T> {
 /// Takes a blob for all who want it.
 type Take<'a, T> = dyn Fn(&[Wanted<T>], &OpenedBlob<'_>) -> Result<(), ReadError> + Sync + 'a;
 
-/// Reads all of them and calls `take` once for each blob with all the notes on it. Holds at most one range and one blob
-/// per thread, in buffers that are used again.
+/// Blobs in a row that are opened at a time.
+#[derive(Clone, Copy, Default)]
+struct Together {
+    blobs: usize,
+    opened_bytes: u32,
+}
+
+impl Together {
+    fn of(blob: &PackedBlob) -> Self {
+        Self { blobs: 1, opened_bytes: blob.plain_length() }
+    }
+
+    /// With a further one, or None where that begins anew. A long one is opened alone.
+    fn with(self, blob: &PackedBlob, at_once: usize) -> Option<Self> {
+        let opened_bytes = self.opened_bytes.saturating_add(blob.plain_length());
+        let fits = self.blobs == 0 || (self.blobs < at_once && opened_bytes <= OPENED_BYTES_MAX);
+        fits.then_some(Self { blobs: self.blobs + 1, opened_bytes })
+    }
+}
+
+/// Reads all of them and calls `take` once for each blob with all the notes on it. Each thread holds a range and what is opened
+/// at a time of it, in buffers that are used again where they are not longer than most.
 pub(crate) fn read_all<T: Sync + Send>(
     vault: &Vault,
     index: &Index,
@@ -119,25 +139,29 @@ pub(crate) fn plan<T>(
     range_bytes_max: u32,
     at_once: usize,
 ) -> Vec<Range<usize>> {
-    // So many are opened at a time: none is left alone where it can be helped.
-    let limit =
-        |range: &Range<usize>| if range.len().is_multiple_of(at_once) { range_bytes_max } else { RANGE_BYTES_MAX };
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let (mut open, mut begin, mut end) = (0, 0, 0);
+    let mut together = Together::default();
     for (at, item) in sorted.iter().enumerate() {
-        let (pack, PackedBlob { offset, length, .. }) = place(item);
+        let (pack, blob) = place(item);
+        let PackedBlob { offset, length, .. } = blob;
+        let joined = together.with(&blob, at_once);
+        // None is opened alone where it can be helped.
+        let limit = if joined.is_none() { range_bytes_max } else { RANGE_BYTES_MAX };
         match ranges.last_mut() {
             Some(range)
                 if open == pack
                     && offset.saturating_sub(end) <= gap_bytes_max
-                    && (offset + length).saturating_sub(begin) <= limit(range) =>
+                    && (offset + length).saturating_sub(begin) <= limit =>
             {
                 range.end = at + 1;
                 end = end.max(offset + length);
+                together = joined.unwrap_or(Together::of(&blob));
             }
             _ => {
                 ranges.push(at..at + 1);
                 (open, begin, end) = (pack, offset, offset + length);
+                together = Together::of(&blob);
             }
         }
     }
@@ -174,7 +198,10 @@ fn read_range<T>(vault: &Vault, index: &Index, wanted: &[Wanted<T>], take: &Take
         }
         Err(_) => groups.iter().try_for_each(|same| elsewhere(same)),
     };
-    BUFFERS.set((bytes, opener));
+    // What a long one took is not kept.
+    if wanted.iter().all(|wanted| wanted.location.blob.plain_length() <= OPENED_BYTES_MAX) {
+        BUFFERS.set((bytes, opener));
+    }
     result
 }
 
@@ -211,12 +238,10 @@ pub(crate) fn open_all<E>(
 /// As many of these blobs as are worth opening at the same time, up to one that lies in the one before it or beyond the end.
 fn apart<'a>(blobs: &[PackedBlob], begin: u32, bytes: &'a mut [u8]) -> Vec<BlobToOpen<'a>> {
     let mut parts = Vec::with_capacity(Id::at_once());
-    let (mut rest, mut passed, mut opened_bytes) = (bytes, 0, 0_u32);
-    for blob in &blobs[..blobs.len().min(Id::at_once())] {
-        opened_bytes = blob.raw_length.unwrap_or(blob.length).saturating_add(opened_bytes);
-        if parts.len() >= 2 && opened_bytes > OPENED_BYTES_MAX {
-            break;
-        }
+    let (mut rest, mut passed, mut together) = (bytes, 0, Together::default());
+    for blob in blobs {
+        let Some(joined) = together.with(blob, Id::at_once()) else { break };
+        together = joined;
         let from = (blob.offset - begin) as usize;
         let Some(skipped) = from.checked_sub(passed) else { break };
         let Some((sealed, after)) =
@@ -287,4 +312,60 @@ fn open<'a>(
     blob: &PackedBlob,
 ) -> Result<OpenedBlob<'a>, String> {
     the(opener)?.open(vault.key(), part(blob, sealed)).map_err(|error| crate::error::chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blobs in a row, of so many bytes in the pack and in all.
+    fn blobs(lengths: &[(u32, u32)]) -> Vec<PackedBlob> {
+        let mut offset = 0;
+        let blob = |&(length, raw_length): &(u32, u32)| {
+            let blob =
+                PackedBlob { kind: BlobKind::Data, id: Id::new([7; 32]), offset, length, raw_length: Some(raw_length) };
+            offset += length;
+            blob
+        };
+        lengths.iter().map(blob).collect()
+    }
+
+    fn lengths_of_ranges(blobs: &[PackedBlob], at_once: usize) -> Vec<usize> {
+        let ranges = plan(blobs, |blob| (0, *blob), GAP_BYTES_MAX, NEAR_RANGE_BYTES_MAX, at_once);
+        ranges.iter().map(ExactSizeIterator::len).collect()
+    }
+
+    #[test]
+    fn range_goes_on_beyond_its_length_for_blobs_that_are_opened_with_its_last_ones_and_no_further() {
+        // Four of them are as long as a range.
+        let chunks = blobs(&[(128 << 10, 256 << 10); 40]);
+        assert_eq!(lengths_of_ranges(&chunks, 2), [4; 10]);
+        assert_eq!(lengths_of_ranges(&chunks, 16), [16, 16, 8]);
+        assert_eq!(lengths_of_ranges(&chunks, 3), [[6; 6].as_slice(), &[4]].concat());
+    }
+
+    #[test]
+    fn range_ends_where_what_is_opened_at_a_time_would_take_too_much_memory() {
+        let of_one_mebibyte = blobs(&[(400 << 10, 1 << 20); 16]);
+        assert_eq!(lengths_of_ranges(&of_one_mebibyte, 16), [4; 4]);
+        let long = blobs(&[(400 << 10, 3 << 20); 4]);
+        assert_eq!(lengths_of_ranges(&long, 16), [1; 4]);
+    }
+
+    #[test]
+    fn as_many_are_opened_at_a_time_as_fit_in_memory_and_a_longer_one_alone() {
+        let counts = |lengths: &[(u32, u32)]| {
+            let blobs = blobs(lengths);
+            let mut bytes = vec![0; lengths.iter().map(|(length, _)| *length as usize).sum()];
+            let (mut at, mut counts) = (0, Vec::new());
+            while at < blobs.len() {
+                counts.push(apart(&blobs[at..], 0, &mut bytes).len());
+                at += counts[counts.len() - 1];
+            }
+            counts
+        };
+        let many = Id::at_once();
+        assert_eq!(counts(&vec![(100, 200); many + 1]), if many == 1 { vec![1, 1] } else { vec![many, 1] });
+        assert_eq!(counts(&[(100, OPENED_BYTES_MAX - 1), (100, 2), (100, OPENED_BYTES_MAX + 1), (100, 1)]), [1; 4]);
+    }
 }
