@@ -305,16 +305,13 @@ fn a_large_file_that_was_read(mount: &Mount, view: SourceView) {
         let arguments = ["--bytes", "--noheadings", "--output", "RES", path.to_str().unwrap()];
         run("fincore", &arguments, Path::new("/")).trim().parse().unwrap()
     };
-    // Pages that were used twice are not the first that go when memory is short.
-    for _ in 0..2 {
-        assert!(fs::read(chain.large()).unwrap().len() as u64 >= 80 * MIB);
-    }
-    assert!(chain.capture().read >= 80 * MIB);
+    // Not compared with what is restored of it: that would read it back into memory.
+    assert!(chain.capture_while(|| ()).read >= 80 * MIB);
     let kept = cached(&kept_large(mount, &chain, view));
     assert!(kept < 8 * MIB, "{kept} bytes are in memory still");
-    // The file's own pages are its readers'.
+    // The file's own pages are its readers'. All of them were there before; systems take a few back for reasons of their own.
     let left = cached(&chain.large());
-    assert!(left >= 40 * MIB, "{left} bytes of the file are in memory");
+    assert!(left >= 72 * MIB, "{left} bytes of the file are in memory");
 }
 
 #[test]
