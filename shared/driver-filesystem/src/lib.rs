@@ -41,8 +41,8 @@
 //! # Memory
 //!
 //! Restores and checks go through the recovery point in windows: directories, one after the other, until their entries take
-//! 24 MiB (an entry takes about 250 bytes and 36 for each chunk; most trees are one window). While one is worked on the next
-//! is read, so that two are in memory. Where there are several, each step over all entries reads the trees again: none of
+//! 24 MiB (an entry takes about 250 bytes and 36 for each chunk; most trees are one window). Where that is not enough they take
+//! 8 MiB each, and while one is worked on the next is read; each step over all entries reads the trees again, and none of
 //! them keeps more than two bytes for each entry. Whatever the tree, there are held beside the windows:
 //!
 //! * about 150 bytes and a path for each file that has several names, and 32 bytes for each of its names;

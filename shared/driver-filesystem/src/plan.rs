@@ -20,13 +20,14 @@ use self::links::SharedFile;
 use self::walk::{Walk, Way};
 use crate::{display, sidecar};
 
-/// What the entries of a window weigh, about, before it is closed. One is dealt with while the next is read.
+/// What the entries of a window weigh, about, before it is closed, where one is enough for all.
 pub(crate) const WINDOW_BYTES: usize = 24 << 20;
+/// Where there are several, each weighs a third of that: one is dealt with while the next is read.
+const PARTS: usize = 3;
 
 /// All entries: the root first, each directory before what it holds.
 pub(crate) struct Plan<'a> {
     way: Way<'a>,
-    window_bytes: usize,
     /// The only window, where there is but one: then it is read once.
     only: Option<Window>,
     pub(crate) root: Entry,
@@ -55,7 +56,7 @@ impl<'a> Plan<'a> {
         let NodeKind::Dir { subtree: tree } = root.kind else {
             return Err(DriverError::NotOurs { problem: "`data` is not a directory".to_owned() });
         };
-        let way = Way { reader, attributes, include, root, tree };
+        let way = Way { reader, attributes, include, root, tree, part_bytes: window_bytes.div_ceil(PARTS) };
         let mut missing: HashSet<Vec<u8>> = way.include.clone();
         let mut links = links::Finder::default();
         let (mut entries, mut bytes) = (0, 0);
@@ -78,7 +79,7 @@ impl<'a> Plan<'a> {
                 leader
             })?;
             let Some(window) = window else { break };
-            only = if entries == window.entries.len() { Some(window) } else { None };
+            only = (entries == window.entries.len() && walk.is_at_end()).then_some(window);
         }
         if let Some(path) = missing.iter().next() {
             return Err(DriverError::BadLocation {
@@ -90,7 +91,7 @@ impl<'a> Plan<'a> {
             return Err(DriverError::NotOurs { problem: "`data` has no entries".to_owned() });
         };
         let links = links.finish();
-        Ok(Self { way, window_bytes, only, root, links, entries, bytes })
+        Ok(Self { way, only, root, links, entries, bytes })
     }
 
     /// Whether an entry may have what only the sidecar says.
@@ -107,7 +108,7 @@ impl<'a> Plan<'a> {
         let (sender, windows) = mpsc::sync_channel(0);
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let mut walk = Walk::new(&self.way, self.window_bytes, false);
+                let mut walk = Walk::new(&self.way, self.way.part_bytes, false);
                 let mut look =
                     |entry: &Entry, shared: Option<&SharedFile>| shared.and_then(|_| self.links.leader(entry.number));
                 while let Some(window) = walk.window(&mut look).transpose() {

@@ -14,7 +14,7 @@ use crate::{display, join};
 
 /// Most trees that are read together.
 pub(super) const TOGETHER: usize = 256;
-/// No further tree is asked for when those that were read take about so many bytes, or as many as a window.
+/// No further tree is asked for when those that were read take about so many bytes, or as many as a window of several.
 const BYTES: usize = 4 << 20;
 
 /// What a directory holds of what is wanted, all but what goes by the order of the walk.
@@ -41,8 +41,8 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    pub(super) fn new(window_bytes: usize, judges: bool) -> Self {
-        Self { bytes: BYTES.min(window_bytes), judges, early: HashMap::new() }
+    pub(super) fn new(part_bytes: usize, judges: bool) -> Self {
+        Self { bytes: BYTES.min(part_bytes), judges, early: HashMap::new() }
     }
 
     /// What the first of these directories hold: all of them, or as many as may be held. That is the same number whenever it
@@ -69,17 +69,19 @@ impl Trees {
     fn read_some(&mut self, way: &Way<'_>, wanted: &[&Waiting]) -> Vec<Option<Result<Listing, DriverError>>> {
         let mut slots = Vec::new();
         let mut missing = Vec::new();
+        let mut there = 0;
         for (at, directory) in wanted.iter().enumerate() {
-            let early = self.early.remove(&directory.number);
-            if early.is_none() {
-                missing.push(at);
+            // What lies behind a missing one waits long: it is read again, lest more and more is held.
+            let early = self.early.remove(&directory.number).filter(|_| missing.is_empty());
+            match &early {
+                Some(listing) => there += listing.as_ref().map_or(0, |listing| listing.weight),
+                None => missing.push(at),
             }
             slots.push(Mutex::new(early));
         }
-        // Whatever is not among the first is of a directory that was passed over, and is read again.
         self.early.clear();
         let (enough, judges) = (self.bytes, self.judges);
-        let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(there));
         let work = || {
             while bytes.load(Ordering::Relaxed) < enough
                 && let Some(at) = missing.get(next.fetch_add(1, Ordering::Relaxed))

@@ -22,6 +22,9 @@ pub(super) struct Way<'a> {
     pub(super) root: Node,
     /// Its tree.
     pub(super) tree: Id,
+    /// What a window weighs where there are several, and trees that are read together at most. All walks have to read the same
+    /// trees together: the numbers of entries go by it.
+    pub(super) part_bytes: usize,
 }
 
 /// Entries that are dealt with together: all of some directories.
@@ -93,7 +96,7 @@ impl<'a> Walk<'a> {
         Self {
             way,
             window_bytes,
-            trees: Trees::new(window_bytes, judges),
+            trees: Trees::new(way.part_bytes, judges),
             waiting: Vec::new(),
             ready: VecDeque::new(),
             found: Vec::new(),
@@ -114,8 +117,13 @@ impl<'a> Walk<'a> {
         Ok(if window.entries.is_empty() && window.directories.is_empty() { None } else { Some(window) })
     }
 
+    /// Whether there is nothing after the last window.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.waiting.is_empty() && self.ready.is_empty() && self.found.is_empty()
+    }
+
     fn enter_root(&mut self, window: &mut Window, look: &mut Look<'_>) -> Result<(), DriverError> {
-        let Way { reader, attributes, include, root, tree } = self.way;
+        let Way { reader, attributes, include, root, tree, .. } = self.way;
         let whole = include.is_empty() || include.contains(&b""[..]);
         let mut entry = Entry::new((0, 0), Vec::new(), root, attributes.get(b""), whole, *reader)?;
         entry.leader = look(&entry, SharedFile::of(root).as_ref());
