@@ -32,6 +32,10 @@ impl fmt::Debug for Tx<'_> {
     }
 }
 
+fn damaged(counter: &str, problem: &str) -> StoreError {
+    StoreError::Damaged { table: COUNTERS.to_owned(), key: shown(counter.as_bytes()), problem: problem.to_owned() }
+}
+
 /// A key as it may stand in a message.
 fn shown(key: &[u8]) -> String {
     key.escape_ascii().to_string()
@@ -149,25 +153,23 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// When the counter cannot be read.
     pub fn next_number(&mut self, counter: &str) -> Result<u64, StoreError> {
-        let key = counter.as_bytes();
-        let damaged = |problem: &str| StoreError::Damaged {
-            table: COUNTERS.to_owned(),
-            key: shown(key),
-            problem: problem.to_owned(),
-        };
-        let last = match self.raw(COUNTERS, key)? {
-            None => 0,
-            Some(value) => {
-                let body = row::unseal(&value).and_then(|body| body.split_first());
-                let number = body.and_then(|(_, digits)| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
-                number.ok_or_else(|| self.note(damaged("it is no number")))?
-            }
-        };
-        let next = last.checked_add(1).ok_or_else(|| damaged("it has no next number"))?;
+        let next =
+            self.last_number(counter)?.checked_add(1).ok_or_else(|| damaged(counter, "it has no next number"))?;
         let mut value = vec![1];
         value.extend_from_slice(next.to_string().as_bytes());
-        self.write(COUNTERS, key.to_vec(), Some(row::seal(value)));
+        self.write(COUNTERS, counter.as_bytes().to_vec(), Some(row::seal(value)));
         Ok(next)
+    }
+
+    /// The number that a counter gave last, 0 before the first.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    pub fn last_number(&self, counter: &str) -> Result<u64, StoreError> {
+        let Some(value) = self.raw(COUNTERS, counter.as_bytes())? else { return Ok(0) };
+        let body = row::unseal(&value).and_then(|body| body.split_first());
+        let number = body.and_then(|(_, digits)| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+        number.ok_or_else(|| self.note(damaged(counter, "it is no number")))
     }
 
     fn write(&mut self, tree: &str, key: Vec<u8>, value: Option<Vec<u8>>) {

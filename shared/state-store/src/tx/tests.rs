@@ -274,6 +274,8 @@ async fn counters_begin_at_one_and_a_discarded_number_is_drawn_again() {
             .await;
         assert!(matches!(refused, Err(TransactError::Refused(StoreError::Closed { .. }))));
     }
+    assert_eq!(store.read(|tx| tx.last_number("n")).await.unwrap(), 2);
+    assert_eq!(store.read(|tx| tx.last_number("other")).await.unwrap(), 0);
     assert_eq!(store.transact(|tx| tx.next_number("other")).await.unwrap(), 1);
 }
 
