@@ -10,7 +10,7 @@ use job_model::{JobId, Region};
 use state_store::{StateStore, StoreError, Tx};
 use tokio::sync::{Notify, watch};
 
-use crate::outbox::{Depth, OutboxRow, Outgoing};
+use crate::outbox::{Depth, OutboxRow, Outgoing, ToldUpTo};
 use crate::publisher::Publisher;
 use crate::{inbox, outbox};
 
@@ -162,6 +162,14 @@ impl Ledger {
     /// When the outbox cannot be read.
     pub fn depth_and_oldest(tx: &Tx<'_>) -> Result<Depth, StoreError> {
         outbox::depth_and_oldest(tx)
+    }
+
+    /// How far the facts for a region have come.
+    ///
+    /// # Errors
+    /// When the outbox cannot be read.
+    pub fn told_up_to(tx: &Tx<'_>, region: &Region) -> Result<ToldUpTo, StoreError> {
+        outbox::told_up_to(tx, region)
     }
 
     /// Forgets messages that were handled before an instant, at most a thousand; returns how many. Call again while it

@@ -34,5 +34,5 @@ mod publisher;
 mod relay;
 
 pub use ledger::Ledger;
-pub use outbox::{Depth, OutboxRow, Outgoing, OutgoingKind};
+pub use outbox::{Depth, OutboxRow, Outgoing, OutgoingKind, ToldUpTo};
 pub use publisher::{PublishFailure, Publisher};

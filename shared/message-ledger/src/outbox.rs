@@ -4,6 +4,7 @@
 //! only rows without an acknowledgement. `outbox-orders`: job (16 bytes), row number; only orders.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 use job_bus::Publish;
@@ -102,6 +103,15 @@ pub struct Depth {
     pub oldest: Option<Timestamp>,
 }
 
+/// How far the facts for a region have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldUpTo {
+    /// Number of the message that was written down last, whatever it is and wherever it goes.
+    pub written: u64,
+    /// The bus of the region has every fact with a number up to this one.
+    pub told: u64,
+}
+
 impl OutboxRow {
     /// The message as the bus takes it.
     pub(crate) fn publish(&self) -> Result<Publish, serde_json::Error> {
@@ -169,6 +179,27 @@ pub(crate) fn enqueue(tx: &mut Tx<'_>, outgoing: &Outgoing, at: Timestamp) -> Re
     Ok(number)
 }
 
+/// The rows of a region without an acknowledgement, in order, until `look` has seen enough.
+fn visit(
+    tx: &Tx<'_>,
+    region: &Region,
+    mut look: impl FnMut(u64, Lane) -> Result<ControlFlow<()>, StoreError>,
+) -> Result<(), StoreError> {
+    let mut from = pending_key(region, 0);
+    let mut end = pending_prefix(region);
+    end.extend_from_slice(&[0xff; 9]);
+    loop {
+        let page = tx.scan_range(&PENDING, from.clone()..end.clone(), PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        from = pending_key(region, number_of(last).saturating_add(1));
+        for (key, pending) in page {
+            if look(number_of(&key), pending.lane)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// The next rows of a region, in order, none of a lane that is held; at most `limit`.
 pub(crate) fn next(
     tx: &Tx<'_>,
@@ -177,22 +208,17 @@ pub(crate) fn next(
     limit: usize,
 ) -> Result<Vec<Pending>, StoreError> {
     let mut chosen = Vec::new();
-    let mut from = pending_key(region, 0);
-    let mut end = pending_prefix(region);
-    end.extend_from_slice(&[0xff; 9]);
-    while chosen.len() < limit {
-        let page = tx.scan_range(&PENDING, from.clone()..end.clone(), PAGE)?;
-        let Some((last, _)) = page.last() else { break };
-        from = pending_key(region, number_of(last).saturating_add(1));
-        for (key, pending) in page {
-            if chosen.len() < limit && !held(&pending.lane) {
-                let number = number_of(&key);
-                if let Some(row) = tx.get(&OUTBOX, &number.to_be_bytes())? {
-                    chosen.push(Pending { lane: pending.lane, row });
-                }
-            }
+    visit(tx, region, |number, lane| {
+        if chosen.len() >= limit {
+            return Ok(ControlFlow::Break(()));
         }
-    }
+        if !held(&lane)
+            && let Some(row) = tx.get(&OUTBOX, &number.to_be_bytes())?
+        {
+            chosen.push(Pending { lane, row });
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(chosen)
 }
 
@@ -263,6 +289,21 @@ pub(crate) fn depth_and_oldest(tx: &Tx<'_>) -> Result<Depth, StoreError> {
         depth.oldest = Some(depth.oldest.map_or(row.enqueued_at, |oldest| oldest.min(row.enqueued_at)));
     }
     Ok(depth)
+}
+
+pub(crate) fn told_up_to(tx: &Tx<'_>, region: &Region) -> Result<ToldUpTo, StoreError> {
+    let written = tx.last_number(COUNTER)?;
+    let mut told = written;
+    visit(tx, region, |number, _| {
+        let row = tx.get(&OUTBOX, &number.to_be_bytes())?;
+        // Orders may wait for hours.
+        if row.is_none_or(|row| row.outgoing.kind != OutgoingKind::Fact) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        told = number.saturating_sub(1);
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(ToldUpTo { written, told })
 }
 
 /// How many messages wait per region.

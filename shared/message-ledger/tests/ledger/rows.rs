@@ -1,8 +1,8 @@
 //! How long rows stay.
 
-use message_ledger::{Depth, Ledger};
+use message_ledger::{Depth, Ledger, ToldUpTo};
 
-use crate::fake::{Fixture, at, fact, job, order, request};
+use crate::fake::{Fixture, at, fact, job, order, region, request};
 
 #[tokio::test(start_paused = true)]
 async fn an_order_stays_until_it_is_confirmed_and_everything_else_goes_when_it_is_published() {
@@ -64,4 +64,31 @@ async fn depth_and_age_tell_what_waits() {
     fixture.start();
     fixture.ledger.published(3).await.unwrap();
     assert_eq!(fixture.pending().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn facts_are_told_up_to_the_first_that_waits_and_orders_that_wait_do_not_count() {
+    let mut fixture = Fixture::running();
+    let told = async |fixture: &Fixture| fixture.store.read(|tx| Ledger::told_up_to(tx, &region())).await.unwrap();
+    assert_eq!(told(&fixture).await, ToldUpTo { written: 0, told: 0 });
+    let open = fixture.enqueue(order("o1", "volume-a", job(1))).await;
+    fixture.ledger.published(open).await.unwrap();
+    fixture.enqueue(order("o2", "volume-a", job(2))).await;
+    let fact_before = fixture.enqueue(fact("before", job(1), 1)).await;
+    fixture.ledger.published(fact_before).await.unwrap();
+    assert_eq!(fixture.pending().await, 1, "the second order finds the subject busy");
+    assert_eq!(told(&fixture).await, ToldUpTo { written: 3, told: 3 });
+    fixture.bus.state().away = true;
+    for number in 4..=5 {
+        fixture.enqueue(fact(&format!("f{number}"), job(3), number)).await;
+    }
+    let mut elsewhere = fact("elsewhere", job(3), 6);
+    elsewhere.region = "eu-central-1".parse().unwrap();
+    fixture.enqueue(elsewhere).await;
+    assert_eq!(told(&fixture).await, ToldUpTo { written: 6, told: 3 });
+    fixture.bus.state().away = false;
+    fixture.crash().await;
+    fixture.start();
+    fixture.ledger.published(5).await.unwrap();
+    assert_eq!(told(&fixture).await, ToldUpTo { written: 6, told: 6 }, "what is told elsewhere does not count here");
 }
