@@ -116,6 +116,9 @@ pub(crate) fn answer(state: &State, query: &Query, around: Around<'_>) -> Answer
             "query",
             format!("`{}` is answered by the verifier; ask it", query.name()),
         ),
+        Query::ToldUpTo { .. } => {
+            refused("InvalidRequestException", "query", format!("`{}` is not answered from the state", query.name()))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use job_bus::{Bus, Incoming, QueryError};
 use job_events::subjects::{self, Service};
 use job_events::{Answer, Query};
 use job_model::Region;
+use message_ledger::{Ledger, ToldUpTo};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Around, answer, refused};
@@ -35,6 +36,7 @@ pub(crate) enum ServeError {
 
 async fn respond(shell: &Shell, question: Incoming) -> Result<(), ServeError> {
     let answer = match serde_json::from_slice::<Query>(&question.payload) {
+        Ok(Query::ToldUpTo { region }) => told_up_to(shell, region).await?,
         Ok(query) => {
             let now = shell.now();
             let installation = shell.store().instance_id();
@@ -48,6 +50,13 @@ async fn respond(shell: &Shell, question: Incoming) -> Result<(), ServeError> {
         tracing::warn!(error = %service_host::error_chain(&error), "a query was not answered");
     }
     Ok(())
+}
+
+/// The outbox alone knows it: messages are written down with the decision that causes them.
+async fn told_up_to(shell: &Shell, region: Region) -> Result<Answer, ServeError> {
+    let read = shell.store().read(move |tx| Ledger::told_up_to(tx, &region)).await;
+    let ToldUpTo { written, told } = read.map_err(StepError::Store)?;
+    Ok(Answer::ToldUpTo { written, told })
 }
 
 /// The largest answer in bytes: NATS's default `max_payload` of 1 MiB, less its headers.

@@ -8,6 +8,7 @@
 //! eligible recovery point, a restore that failed, or one that never ended. What could not be proven is a failure and
 //! never a missing row.
 
+mod ask;
 mod config;
 mod drivers;
 mod handlers;

@@ -4,17 +4,15 @@
 use std::time::Duration;
 
 use job_bus::Bus;
-use job_events::subjects::{self, Service};
 use job_events::{Answer, Query, RecoveryPointCreated, ScanKind, ScanRow};
 use job_model::Region;
 use service_host::{Host, error_chain};
 use state_store::StateStore;
 
+use crate::ask::{self, AskError};
 use crate::handlers;
 use crate::timers::commit;
 
-/// How long one answer may take.
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// How long to wait before the planner is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -42,9 +40,10 @@ async fn learn(state: &StateStore, bus: &Bus, region: &Region) -> Result<usize, 
     let mut after = None;
     loop {
         let query = Query::Scan { kind: ScanKind::RecoveryPoints, after, limit: None };
-        let page = match ask(bus, region, &query).await? {
-            Answer::Scan(page) => page,
-            other => return Err(unexpected(&other)),
+        let page = match ask::planner(bus, region, &query).await {
+            Ok(Answer::Scan(page)) => page,
+            Ok(_) => return Err(AskError::Another.to_string()),
+            Err(error) => return Err(error_chain(&error)),
         };
         learned += page.rows.len();
         let stored = commit(state, move |tx| {
@@ -60,19 +59,5 @@ async fn learn(state: &StateStore, bus: &Bus, region: &Region) -> Result<usize, 
             Some(next) => after = Some(next),
             None => return Ok(learned),
         }
-    }
-}
-
-async fn ask(bus: &Bus, region: &Region, query: &Query) -> Result<Answer, String> {
-    let subject = subjects::query(region, Service::Planner, query.name());
-    let payload = serde_json::to_vec(query).map_err(|error| error.to_string())?;
-    let bytes = bus.query(&subject, payload, ANSWER_WAIT).await.map_err(|error| error_chain(&error))?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("the planner's answer cannot be read: {error}"))
-}
-
-fn unexpected(answer: &Answer) -> String {
-    match answer {
-        Answer::Refused { code, message, .. } => format!("the planner refused the question: {code}: {message}"),
-        _ => "the planner answered another question; run planner and verifier of versions that fit together".to_owned(),
     }
 }

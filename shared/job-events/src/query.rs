@@ -223,6 +223,12 @@ pub enum Query {
         #[serde(default)]
         after: Option<String>,
     },
+    /// How far the facts for a region have come (planner). What a job's state shows is told a moment later: who asks for it
+    /// knows when everything that was decided before is in the stream.
+    ToldUpTo {
+        /// Whose stream of facts.
+        region: Region,
+    },
 }
 
 /// One resource in a run of a restore test.
@@ -314,6 +320,12 @@ pub enum Answer {
     ReportJob(Box<ReportJob>),
     Forecast(Vec<ForecastRun>),
     Coverage(CoverageAnswer),
+    ToldUpTo {
+        /// Number of the message that was written down last, wherever it goes.
+        written: u64,
+        /// The region's stream has every fact with a number up to this one.
+        told: u64,
+    },
     /// The query could not be answered.
     Refused {
         code: String,
@@ -356,6 +368,7 @@ impl Query {
             Self::Forecast { .. } => "forecast",
             Self::ListUnprotected { .. } => "list-unprotected",
             Self::Coverage { .. } => "coverage",
+            Self::ToldUpTo { .. } => "told-up-to",
         }
     }
 

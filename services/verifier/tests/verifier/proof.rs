@@ -1,9 +1,11 @@
 //! From a request to run a plan to its verdicts.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use job_events::{
-    Answer, Envelope, Fact, Query, Request, ResourceUnproven, RestoreTestEnded, RunRestoreTest, VerdictReached,
+    Answer, Envelope, Fact, Query, RecoveryPointCreated, Request, ResourceUnproven, RestoreTestEnded, RunRestoreTest,
+    VerdictReached,
 };
 use job_model::{FindingKind, JobId, JobState, TestRunId, VerdictStatus};
 use uuid::Uuid;
@@ -109,6 +111,19 @@ async fn a_good_restore_is_proven_and_a_resource_without_recovery_points_is_not_
         shown.entries.iter().map(|e| (e.resource.clone(), e.verdict.as_ref().unwrap().status)).collect();
     assert_eq!(verdicts, [(resource("ghost"), VerdictStatus::Failed), (resource("home"), VerdictStatus::Successful)]);
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_waits_for_what_the_planner_had_decided_and_not_told() {
+    let (mut world, captured) = world_with_a_tree(HOUR).await;
+    world.ask(put(&["home"])).await;
+    world.outbox.waiting.store(1, Ordering::SeqCst);
+    let asked = world.send(RunRestoreTest { name: "proof".to_owned() }).await;
+    world.outbox.is_waited_for().await;
+    world.say(RecoveryPointCreated { recovery_point: recovery_point(&captured, "home") }).await;
+    world.outbox.waiting.store(0, Ordering::SeqCst);
+    assert!(matches!(world.answer_to(&asked).await, Fact::RequestAccepted(_)));
+    assert_eq!(world.next_restore().await.1.recovery_point, point_arn());
 }
 
 #[tokio::test(flavor = "multi_thread")]

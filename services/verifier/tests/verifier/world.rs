@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -67,7 +68,34 @@ pub(crate) struct World {
     config: Config,
     verifier: Option<(JoinHandle<Result<(), ServiceError>>, CancellationToken)>,
     planner: JoinHandle<()>,
+    pub(crate) outbox: Arc<Outbox>,
     _server: NatsServer,
+}
+
+/// What the planner has written down and not told: as many messages as the test says, of ten.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) waiting: AtomicU64,
+    /// How often the verifier asked.
+    asked: AtomicU64,
+}
+
+impl Outbox {
+    fn answer(&self) -> Answer {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Answer::ToldUpTo { written: 10, told: 10 - self.waiting.load(Ordering::SeqCst) }
+    }
+
+    /// Waits until the verifier knows that something waits, and asks once more.
+    pub(crate) async fn is_waited_for(&self) {
+        let before = self.asked.load(Ordering::SeqCst);
+        let asks_again = async {
+            while self.asked.load(Ordering::SeqCst) < before + 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asks_again).await.unwrap();
+    }
 }
 
 fn bus_config(url: String) -> BusConfig {
@@ -97,8 +125,9 @@ impl World {
             regions: BTreeMap::from([(region(), RegionConfig { nats: bus_config(server.url()) })]),
             ..Config::default()
         };
-        let planner = tokio::spawn(answer_as_planner(bus.clone()));
-        Self { bus, dir, facts, heard: Vec::new(), config, verifier: None, planner, _server: server }
+        let outbox = Arc::new(Outbox::default());
+        let planner = tokio::spawn(answer_as_planner(bus.clone(), outbox.clone()));
+        Self { bus, dir, facts, heard: Vec::new(), config, verifier: None, planner, outbox, _server: server }
     }
 
     /// Starts the verifier with the keys of a vault.
@@ -144,11 +173,19 @@ impl World {
 
     /// Sends a request to the verifier and waits for its answer.
     pub(crate) async fn ask(&mut self, request: impl Into<Request>) -> Fact {
+        let id = self.send(request).await;
+        self.answer_to(&id).await
+    }
+
+    /// Sends a request to the verifier and tells its id.
+    pub(crate) async fn send(&self, request: impl Into<Request>) -> String {
         let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, instant().to_string().as_bytes()).to_string();
         let request = request.into();
         let envelope =
-            Envelope::new(id, "/test".to_owned(), request.event_type(), instant(), request.to_value().unwrap());
-        self.ask_with(&request, &envelope).await
+            Envelope::new(id.clone(), "/test".to_owned(), request.event_type(), instant(), request.to_value().unwrap());
+        let subject = subjects::request(&region(), ServiceName::Verifier, request.name());
+        self.publish(subject, subjects::request_stream(&region()), &envelope).await;
+        id
     }
 
     /// Sends a request in an envelope of the test's own and waits for its answer.
@@ -236,8 +273,8 @@ impl Drop for World {
     }
 }
 
-/// A planner that knows of nothing.
-async fn answer_as_planner(bus: Bus) {
+/// A planner that knows of nothing but its outbox.
+async fn answer_as_planner(bus: Bus, outbox: Arc<Outbox>) {
     let mut queries = bus.serve_queries(&subjects::queries_to(&region(), ServiceName::Planner)).await.unwrap();
     while let Some(incoming) = queries.next().await {
         let answer = match serde_json::from_slice::<Query>(&incoming.payload).unwrap() {
@@ -245,7 +282,8 @@ async fn answer_as_planner(bus: Bus) {
                 let installation = "planner".to_owned();
                 Answer::Scan(ScanPage { rows: Vec::new(), next: None, facts_told: 0, installation })
             }
-            other => panic!("the verifier asks only for scans, not for {other:?}"),
+            Query::ToldUpTo { .. } => outbox.answer(),
+            other => panic!("the verifier does not ask for {other:?}"),
         };
         incoming.respond(serde_json::to_vec(&answer).unwrap()).await.unwrap();
     }
