@@ -235,3 +235,16 @@ async fn a_verifier_that_was_away_reads_what_it_missed_before_it_picks() {
     let test = installation.prove(&resource, ResourceType::Files, &stage.copy).await.unwrap();
     assert_eq!(test.entries[0].verdict.as_ref().unwrap().status, VerdictStatus::Successful, "{test:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_test_right_after_a_copy_picks_it_however_late_the_planner_tells_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let installation = Installation::start(dir.path(), Options::default()).await.unwrap();
+    let stage = installation.make_vaults().await.unwrap();
+    let resource = installation.make_resource("told-late").await.unwrap();
+    let planner = Instance::single(Service::Planner);
+    installation.kill9(&planner);
+    installation.spawn(&planner, Some("ledger::after_barrier_before_publish=sleep(1000)")).unwrap();
+    let cycle = installation.cycle(&resource, ResourceType::Files, &stage).await.unwrap();
+    assert_done_once(&installation, &resource, &cycle, "what the planner knows was told a second later").await;
+}

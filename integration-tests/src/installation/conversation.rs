@@ -160,11 +160,12 @@ impl Talk {
         .await
     }
 
-    /// Every fact of a region, in the order of its stream.
+    /// Every fact of a region, in the order of its stream: the planner's about all that it had decided before the call.
     ///
     /// # Errors
-    /// When the stream cannot be read.
+    /// When the planner does not answer or the stream cannot be read.
     pub async fn facts(&self, region: usize) -> Result<Vec<(Envelope, Fact)>, Failure> {
+        self.planner_told(&self.regions[region]).await?;
         let (bus, region) = (&self.buses[region], &self.regions[region]);
         let stream = subjects::fact_stream(region);
         let last = bus.stream_identity(&stream).await?.last_sequence;
@@ -180,5 +181,17 @@ impl Talk {
             facts.push((envelope, fact));
         }
         Ok(facts)
+    }
+
+    /// Waits until the planner has told what it had decided: a job is seen to end before that is told.
+    async fn planner_told(&self, region: &Region) -> Result<(), Failure> {
+        let far = || async {
+            match self.query(&Query::ToldUpTo { region: region.clone() }).await? {
+                Answer::ToldUpTo { written, told } => Ok((written, told)),
+                other => Err(Failure::from(format!("not how far the planner told: {other:?}"))),
+            }
+        };
+        let (end, _) = far().await?;
+        wait_until("the planner to tell what it decided", || async { Ok((far().await?.1 >= end).then_some(())) }).await
     }
 }

@@ -133,11 +133,13 @@ async fn a_backup_that_is_stopped_leaves_nothing_to_restore() {
     assert_eq!((entry.recovery_point.as_ref(), entry.restore_job_id), (None, None));
     assert_eq!(entry.verdict.as_ref().unwrap().status, VerdictStatus::Failed);
     assert_eq!(entry.findings[0].kind, FindingKind::NoEligibleRecoveryPoint);
-    let facts = installation.facts(0).await.unwrap();
-    let unproven = facts
-        .iter()
-        .any(|(_, fact)| matches!(fact, Fact::ResourceUnproven(u) if u.resource == resource && u.test_run == run.id));
-    assert!(unproven, "`resource-unproven` says it to whoever listens");
+    let is_of_the_run =
+        |fact: &Fact| matches!(fact, Fact::ResourceUnproven(u) if u.resource == resource && u.test_run == run.id);
+    wait_until("`resource-unproven` to say it to whoever listens", async || {
+        Ok(installation.facts(0).await?.iter().any(|(_, fact)| is_of_the_run(fact)).then_some(()))
+    })
+    .await
+    .unwrap();
 
     // The resource and the vault are free again.
     for number in 1..LARGE_FILES {
