@@ -2,9 +2,14 @@
 
 use fail::fail_point;
 
-/// The attempt is written down as running; nothing was done.
-pub(crate) fn before_effect() {
-    fail_point!("runner::before_effect", |_| std::process::abort());
+/// The attempt is written down as running; nothing was done. A sleep there holds the work up and nothing else: the threads of
+/// the runtime have yet to tell that it runs, and to renew its lease.
+pub(crate) async fn before_effect() {
+    if cfg!(feature = "failpoints") {
+        let point = || fail_point!("runner::before_effect", |_| std::process::abort());
+        // It ends without an answer only where the runtime ends.
+        let _ = tokio::task::spawn_blocking(point).await;
+    }
 }
 
 /// A piece of the work is being counted: what a worker reads or writes, it does piece by piece.

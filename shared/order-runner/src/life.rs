@@ -281,7 +281,7 @@ impl Life<dyn Work> {
         body: Box<OrderBody>,
         attempt: &Attempt,
     ) -> Result<Result<Fact, WorkFailure>, Interrupted> {
-        failpoint::before_effect();
+        failpoint::before_effect().await;
         let labels = self.labels(order);
         let metrics = telemetry::metrics();
         metrics.job_attempts.add(1, &labels);
