@@ -63,7 +63,7 @@ pub(crate) fn program(name: &str) -> Command {
 pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "waited a minute for {what}");
+        assert!(began.elapsed() < Duration::from_secs(180), "waited three minutes for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
