@@ -7,8 +7,11 @@ use fail::fail_point;
 pub(crate) async fn before_effect() {
     if cfg!(feature = "failpoints") {
         let point = || fail_point!("runner::before_effect", |_| std::process::abort());
-        // It ends without an answer only where the runtime ends.
-        let _ = tokio::task::spawn_blocking(point).await;
+        if let Err(ended) = tokio::task::spawn_blocking(point).await
+            && let Ok(panic) = ended.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
